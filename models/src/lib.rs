@@ -1,1 +1,20 @@
-//! models
+//! Networks as graphs: operators and their kernels, loaders, the zoo, and the front ends that turn a file's bytes into
+//! an input. No file is read here and no clock: loaders take bytes.
+//!
+//! Read `graph`, then `trace`, then any operator.
+
+pub mod element;
+pub mod error;
+pub mod graph;
+mod kernels;
+pub mod operators;
+pub mod passes;
+pub mod receptive_field;
+pub mod trace;
+pub mod value;
+
+pub use error::{Interrupt, Interrupted, ModelError, Result, Uninterrupted};
+pub use graph::{Dim, Graph, GraphBuilder, Node, NodeIdx, Outlet};
+pub use receptive_field::ReceptiveField;
+pub use trace::Trace;
+pub use value::{Layout, Value};

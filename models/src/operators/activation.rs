@@ -1,0 +1,323 @@
+//! Point-wise functions: rectifiers and all other activations.
+
+use std::sync::Arc;
+
+use candle_core::DType;
+use rayon::prelude::*;
+
+use super::{Backward, Family, Operator};
+use crate::element::{Element, with_element};
+use crate::error::Result;
+use crate::value::Value;
+
+/// A function of one number, with its derivative.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PointwiseFunction {
+    /// `max(x, 0)`
+    Relu,
+    /// `min(max(x, low), high)`
+    Clip {
+        low: f64,
+        high: f64,
+    },
+    /// `x` where positive, else `alpha x`
+    LeakyRelu {
+        alpha: f64,
+    },
+    /// `x` where positive, else `alpha (exp(x) - 1)`
+    Elu {
+        alpha: f64,
+    },
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
+    Tanh,
+    /// `x sigmoid(x)`
+    Silu,
+    /// `min(max(alpha x + beta, 0), 1)`
+    HardSigmoid {
+        alpha: f64,
+        beta: f64,
+    },
+    /// `x min(max(x / 6 + 1/2, 0), 1)`
+    HardSwish,
+    /// `x Φ(x)`, with Φ the normal distribution
+    Gelu,
+    /// GELU's approximation by a hyperbolic tangent
+    GeluTanh,
+    /// `log(1 + exp(x))`
+    Softplus,
+}
+
+impl PointwiseFunction {
+    /// Whether it is one of those that guided backpropagation and deconvnet change: a rectifier, clipped or leaky.
+    pub fn is_rectifier(self) -> bool {
+        match self {
+            PointwiseFunction::Relu | PointwiseFunction::LeakyRelu { .. } => true,
+            PointwiseFunction::Clip { low, .. } => low == 0.0,
+            _ => false,
+        }
+    }
+
+    /// The function.
+    pub fn value<T: Element>(self, x: T) -> T {
+        let (zero, one, half) = (T::zero(), T::one(), T::of(0.5));
+        match self {
+            PointwiseFunction::Relu => x.at_least(zero),
+            PointwiseFunction::Clip { low, high } => x.at_least(T::of(low)).at_most(T::of(high)),
+            PointwiseFunction::LeakyRelu { alpha } => {
+                if x > zero {
+                    x
+                } else {
+                    T::of(alpha) * x
+                }
+            }
+            PointwiseFunction::Elu { alpha } => {
+                if x > zero {
+                    x
+                } else {
+                    T::of(alpha) * x.exp_m1()
+                }
+            }
+            PointwiseFunction::Sigmoid => sigmoid(x),
+            PointwiseFunction::Tanh => x.tanh(),
+            PointwiseFunction::Silu => x * sigmoid(x),
+            PointwiseFunction::HardSigmoid { alpha, beta } => {
+                (T::of(alpha) * x + T::of(beta)).at_least(zero).at_most(one)
+            }
+            PointwiseFunction::HardSwish => x * (x / T::of(6.0) + half).at_least(zero).at_most(one),
+            PointwiseFunction::Gelu => x * normal_distribution(x),
+            PointwiseFunction::GeluTanh => half * x * (one + gelu_tanh_argument(x).tanh()),
+            PointwiseFunction::Softplus => x.at_least(zero) + (-x.abs()).exp().ln_1p(),
+        }
+    }
+
+    /// The derivative; at a kink the one that PyTorch takes (0 for rectifiers, that within for a clip's closed ends).
+    pub fn derivative<T: Element>(self, x: T) -> T {
+        let (zero, one, half) = (T::zero(), T::one(), T::of(0.5));
+        let inside = |is_inside: bool| if is_inside { one } else { zero };
+        match self {
+            PointwiseFunction::Relu => inside(x > zero),
+            // A clip from zero is a rectifier and passes strictly between its ends, as PyTorch's ReLU6 does.
+            PointwiseFunction::Clip { low: 0.0, high } => inside(x > zero && x < T::of(high)),
+            PointwiseFunction::Clip { low, high } => inside(x >= T::of(low) && x <= T::of(high)),
+            PointwiseFunction::LeakyRelu { alpha } => {
+                if x > zero {
+                    one
+                } else {
+                    T::of(alpha)
+                }
+            }
+            PointwiseFunction::Elu { alpha } => {
+                if x > zero {
+                    one
+                } else {
+                    T::of(alpha) * x.exp()
+                }
+            }
+            PointwiseFunction::Sigmoid => sigmoid(x) * (one - sigmoid(x)),
+            PointwiseFunction::Tanh => one - x.tanh() * x.tanh(),
+            PointwiseFunction::Silu => sigmoid(x) * (one + x * (one - sigmoid(x))),
+            PointwiseFunction::HardSigmoid { alpha, beta } => {
+                let line = T::of(alpha) * x + T::of(beta);
+                if line > zero && line < one { T::of(alpha) } else { zero }
+            }
+            PointwiseFunction::HardSwish => {
+                if x <= T::of(-3.0) {
+                    zero
+                } else if x >= T::of(3.0) {
+                    one
+                } else {
+                    x / T::of(3.0) + half
+                }
+            }
+            PointwiseFunction::Gelu => normal_distribution(x) + x * normal_density(x),
+            PointwiseFunction::GeluTanh => {
+                let tanh = gelu_tanh_argument(x).tanh();
+                let inner = T::of(GELU_SCALE) * (one + T::of(3.0 * GELU_CUBIC) * x * x);
+                half * (one + tanh) + half * x * (one - tanh * tanh) * inner
+            }
+            PointwiseFunction::Softplus => sigmoid(x),
+        }
+    }
+}
+
+const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
+const GELU_CUBIC: f64 = 0.044_715;
+
+fn gelu_tanh_argument<T: Element>(x: T) -> T {
+    T::of(GELU_SCALE) * (x + T::of(GELU_CUBIC) * x * x * x)
+}
+
+fn sigmoid<T: Element>(x: T) -> T {
+    // Of the two forms the one whose exponential cannot overflow.
+    if x >= T::zero() { T::one() / (T::one() + (-x).exp()) } else { x.exp() / (T::one() + x.exp()) }
+}
+
+fn normal_distribution<T: Element>(x: T) -> T {
+    T::of(0.5 * (1.0 + candle_core::cpu::erf::erf_f64(x.wide() / std::f64::consts::SQRT_2)))
+}
+
+fn normal_density<T: Element>(x: T) -> T {
+    T::of((-0.5 * x.wide() * x.wide()).exp() / (2.0 * std::f64::consts::PI).sqrt())
+}
+
+/// A point-wise function as an operator; `kind` is what the field calls it (`Relu`, `Relu6`, `Clip`, …).
+#[derive(Clone, Debug)]
+pub struct Activation {
+    kind: &'static str,
+    function: PointwiseFunction,
+}
+
+/// Numbers per task, so that small layers stay on one thread.
+const GRAIN: usize = 1 << 15;
+
+impl Activation {
+    /// A function under its ONNX name.
+    pub fn new(function: PointwiseFunction) -> Self {
+        let kind = match function {
+            PointwiseFunction::Relu => "Relu",
+            PointwiseFunction::Clip { .. } => "Clip",
+            PointwiseFunction::LeakyRelu { .. } => "LeakyRelu",
+            PointwiseFunction::Elu { .. } => "Elu",
+            PointwiseFunction::Sigmoid => "Sigmoid",
+            PointwiseFunction::Tanh => "Tanh",
+            PointwiseFunction::Silu => "Silu",
+            PointwiseFunction::HardSigmoid { .. } => "HardSigmoid",
+            PointwiseFunction::HardSwish => "HardSwish",
+            PointwiseFunction::Gelu | PointwiseFunction::GeluTanh => "Gelu",
+            PointwiseFunction::Softplus => "Softplus",
+        };
+        Activation { kind, function }
+    }
+
+    /// `min(max(x, 0), 6)`
+    pub fn relu6() -> Self {
+        Activation { kind: "Relu6", function: PointwiseFunction::Clip { low: 0.0, high: 6.0 } }
+    }
+
+    /// What it computes.
+    pub fn function(&self) -> PointwiseFunction {
+        self.function
+    }
+
+    fn forward_as<T: Element>(&self, input: &Value) -> Result<Value> {
+        let numbers = input.numbers::<T>()?;
+        let mut output = vec![T::zero(); numbers.len()];
+        let function = self.function;
+        output.par_chunks_mut(GRAIN).zip(numbers.par_chunks(GRAIN)).for_each(|(output, numbers)| match function {
+            // The common one by itself, so that the compiler sees a loop without a branch.
+            PointwiseFunction::Relu => {
+                output
+                    .iter_mut()
+                    .zip(numbers)
+                    .for_each(|(output, &x)| *output = if x > T::zero() { x } else { T::zero() });
+            }
+            _ => output.iter_mut().zip(numbers).for_each(|(output, &x)| *output = function.value(x)),
+        });
+        Value::from_vec(output, input.shape(), input.layout())
+    }
+
+    fn input_gradient_as<T: Element>(&self, backward: &Backward<'_>) -> Result<Value> {
+        let input = &backward.inputs[0];
+        let function = self.function;
+        combine_with_rows::<T>(input, backward.gradient()?, backward.rows, |x, g| g * function.derivative(x))
+    }
+}
+
+/// `combine(x, g)` for every number `g` of what arrives and the number `x` of its row of the trace.
+///
+/// # Shapes
+/// - `of_trace`: `[row, …]`, `arrived`: `[pair, …]`, `rows`: the row of each pair; returns `[pair, …]`
+pub fn combine_with_rows<T: Element>(
+    of_trace: &Value,
+    arrived: &Value,
+    rows: &[usize],
+    combine: impl Fn(T, T) -> T + Sync,
+) -> Result<Value> {
+    let of_trace = of_trace.to_layout(arrived.layout())?;
+    let row_length = arrived.len() / arrived.batch().max(1);
+    let (x, g) = (of_trace.numbers::<T>()?, arrived.numbers::<T>()?);
+    let mut combined = vec![T::zero(); g.len()];
+    for ((combined, g), &row) in combined.chunks_mut(row_length.max(1)).zip(g.chunks(row_length.max(1))).zip(rows) {
+        let x = &x[row * row_length..][..row_length];
+        let chunks = combined.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).zip(g.par_chunks(GRAIN));
+        chunks.for_each(|((combined, x), g)| {
+            combined.iter_mut().zip(x).zip(g).for_each(|((combined, &x), &g)| *combined = combine(x, g));
+        });
+    }
+    Value::from_vec(combined, arrived.shape(), arrived.layout())
+}
+
+impl Operator for Activation {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn family(&self) -> Family {
+        if self.function.is_rectifier() { Family::Rectifier } else { Family::Activation }
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {
+        Ok(vec![inputs[0].to_vec()])
+    }
+
+    fn forward(&self, inputs: &[&Value]) -> Result<Vec<Value>> {
+        with_element!(inputs[0].dtype(), T => self.forward_as::<T>(inputs[0]).map(|output| vec![output]))
+    }
+
+    fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
+        with_element!(backward.inputs[0].dtype(), T => Backward::only(self.input_gradient_as::<T>(backward)?))
+    }
+
+    fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn is_output_normalizer(&self) -> bool {
+        self.function == PointwiseFunction::Sigmoid
+    }
+
+    fn as_activation(&self) -> Option<&Activation> {
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operators::gradient_check::{check_gradients, random_value};
+
+    #[test]
+    fn every_function_has_its_derivative() {
+        use PointwiseFunction::*;
+        let functions = [
+            Relu,
+            Clip { low: 0.0, high: 0.5 },
+            Clip { low: -0.3, high: 0.4 },
+            LeakyRelu { alpha: 0.2 },
+            Elu { alpha: 1.3 },
+            Sigmoid,
+            Tanh,
+            Silu,
+            HardSigmoid { alpha: 0.9, beta: 0.5 },
+            HardSwish,
+            Gelu,
+            GeluTanh,
+            Softplus,
+        ];
+        for function in functions {
+            check_gradients(&Activation::new(function), &[random_value(&[2, 3, 5], 7)]);
+            check_gradients(&Activation::new(function), &[random_value(&[2, 3, 3, 5], 8).to_channels_last().unwrap()]);
+        }
+    }
+
+    #[test]
+    fn known_values() {
+        let close = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got} is not {want}");
+        close(PointwiseFunction::Gelu.value(1.0), 0.841_344_746_068_542_9);
+        close(PointwiseFunction::HardSwish.value(1.0), 2.0 / 3.0);
+        close(PointwiseFunction::Softplus.value(-800.0), 0.0);
+        close(PointwiseFunction::Sigmoid.value(-800.0), 0.0);
+        close(PointwiseFunction::Clip { low: 0.0, high: 6.0 }.derivative(6.0), 0.0);
+    }
+}

@@ -1,0 +1,128 @@
+//! Batch normalisation as it is after training: a scale and a shift a channel.
+//!
+//! `y = (x - mean) / sqrt(variance + epsilon) * scale + shift`, Ioffe and Szegedy 2015, algorithm 2.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use super::{Backward, Family, Operator};
+use crate::element::{Element, with_element};
+use crate::error::{ModelError, Result};
+use crate::value::Value;
+
+/// A batch norm over axis 1; all tensors are `[channels]`.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    scale: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    epsilon: f64,
+}
+
+impl BatchNorm {
+    /// Checks that all four have one shape.
+    pub fn new(scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor, epsilon: f64) -> Result<Self> {
+        let shapes = [&scale, &shift, &mean, &variance].map(|tensor| tensor.dims().to_vec());
+        if scale.rank() != 1 || shapes.iter().any(|shape| *shape != shapes[0]) {
+            return Err(ModelError::operator(
+                "BatchNormalization",
+                format!("scale, shift, mean and variance have shapes {shapes:?}; all must be [channels]"),
+            ));
+        }
+        Ok(BatchNorm { scale, shift, mean, variance, epsilon })
+    }
+
+    /// For each channel the factor and the term of `y = factor x + term`, in f64.
+    pub fn factor_and_term(&self) -> Result<(Vec<f64>, Vec<f64>)> {
+        let wide = |tensor: &Tensor| -> Result<Vec<f64>> { Ok(tensor.to_dtype(DType::F64)?.to_vec1::<f64>()?) };
+        let (scale, shift, mean, variance) =
+            (wide(&self.scale)?, wide(&self.shift)?, wide(&self.mean)?, wide(&self.variance)?);
+        let factor: Vec<f64> =
+            scale.iter().zip(&variance).map(|(scale, variance)| scale / (variance + self.epsilon).sqrt()).collect();
+        let term = factor.iter().zip(&mean).zip(&shift).map(|((factor, mean), shift)| shift - factor * mean).collect();
+        Ok((factor, term))
+    }
+
+    fn affine<T: Element>(&self, value: &Value, with_term: bool) -> Result<Value> {
+        let (factor, term) = self.factor_and_term()?;
+        let value = value.to_channels_last()?;
+        let mut numbers = value.numbers::<T>()?.to_vec();
+        for pixel in numbers.chunks_exact_mut(factor.len()) {
+            for (channel, number) in pixel.iter_mut().enumerate() {
+                *number *= T::of(factor[channel]);
+                if with_term {
+                    *number += T::of(term[channel]);
+                }
+            }
+        }
+        Value::from_vec(numbers, value.shape(), value.layout())
+    }
+}
+
+impl Operator for BatchNorm {
+    fn kind(&self) -> &'static str {
+        "BatchNormalization"
+    }
+
+    fn family(&self) -> Family {
+        Family::BatchNorm
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {
+        let channels = self.scale.dims()[0];
+        if inputs[0].get(1) != Some(&channels) {
+            return Err(ModelError::operator(
+                "BatchNormalization",
+                format!("input must have {channels} channels but has shape {:?}", inputs[0]),
+            ));
+        }
+        Ok(vec![inputs[0].to_vec()])
+    }
+
+    fn forward(&self, inputs: &[&Value]) -> Result<Vec<Value>> {
+        with_element!(inputs[0].dtype(), T => Ok(vec![self.affine::<T>(inputs[0], true)?]))
+    }
+
+    fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let gradient = backward.gradient()?;
+        with_element!(gradient.dtype(), T => Backward::only(self.affine::<T>(gradient, false)?))
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, &Tensor)> {
+        vec![("scale", &self.scale), ("shift", &self.shift), ("mean", &self.mean), ("variance", &self.variance)]
+    }
+
+    fn n_parameters(&self) -> usize {
+        // Mean and variance are statistics, which no optimiser learned.
+        2 * self.scale.elem_count()
+    }
+
+    fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {
+        let tensors = [&self.scale, &self.shift, &self.mean, &self.variance].map(|tensor| tensor.to_dtype(dtype));
+        let [scale, shift, mean, variance] = tensors;
+        Ok(Arc::new(BatchNorm::new(scale?, shift?, mean?, variance?, self.epsilon)?))
+    }
+
+    fn as_batch_norm(&self) -> Option<&BatchNorm> {
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operators::gradient_check::{check_gradients, random_tensor, random_value};
+
+    #[test]
+    fn on_features_sequences_and_images() {
+        let variance = random_tensor(&[3], 4).sqr().unwrap();
+        let norm =
+            BatchNorm::new(random_tensor(&[3], 1), random_tensor(&[3], 2), random_tensor(&[3], 3), variance, 1e-3)
+                .unwrap();
+        for shape in [&[2, 3][..], &[2, 3, 5], &[2, 3, 2, 4]] {
+            check_gradients(&norm, &[random_value(shape, 5)]);
+        }
+    }
+}

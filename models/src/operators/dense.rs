@@ -1,0 +1,187 @@
+//! A dense layer over the last axis: `y = W x + b`.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use super::{AxisKind, Backward, Family, Operator, Reach};
+use crate::element::{Element, with_element};
+use crate::error::{ModelError, Result};
+use crate::kernels::matrix::{Matrix, Threads, multiply_add};
+use crate::value::{Layout, Value};
+
+/// A dense layer; `weight` is `[out, in]`, `bias` is `[out]`.
+#[derive(Clone, Debug)]
+pub struct Dense {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Dense {
+    /// Checks that weight and bias fit.
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        let fits = weight.rank() == 2 && bias.as_ref().is_none_or(|bias| bias.dims() == [weight.dims()[0]]);
+        if !fits {
+            let bias = bias.as_ref().map(|bias| bias.dims().to_vec());
+            return Err(ModelError::operator(
+                "Gemm",
+                format!("weight {:?} with bias {bias:?}; they must be [out, in] and [out]", weight.dims()),
+            ));
+        }
+        Ok(Dense { weight: weight.contiguous()?, bias: bias.map(|bias| bias.contiguous()).transpose()? })
+    }
+
+    /// `[out, in]`
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// `[out]`
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    fn n_in(&self) -> usize {
+        self.weight.dims()[1]
+    }
+
+    fn n_out(&self) -> usize {
+        self.weight.dims()[0]
+    }
+
+    fn forward_as<T: Element>(&self, input: &Value) -> Result<Value> {
+        let shape = self.output_shapes(&[input.shape()])?.remove(0);
+        let (input, n_in, n_out) = (input.to_logical()?, self.n_in(), self.n_out());
+        let n_rows = input.len() / n_in;
+        let mut output = vec![T::zero(); n_rows * n_out];
+        if let Some(bias) = &self.bias {
+            let bias = Value::from_tensor(bias)?;
+            let bias = bias.numbers::<T>()?;
+            output.chunks_exact_mut(n_out).for_each(|row| row.copy_from_slice(&bias));
+        }
+        let weight = Value::from_tensor(&self.weight)?;
+        let (input, weight) = (input.numbers::<T>()?, weight.numbers::<T>()?);
+        let transposed = Matrix { numbers: &weight, row_stride: 1, column_stride: n_in };
+        multiply_add(
+            &mut output,
+            n_out,
+            (n_rows, n_in, n_out),
+            Matrix::row_major(&input, n_in),
+            transposed,
+            Threads::All,
+        );
+        Value::from_vec(output, &shape, Layout::Logical)
+    }
+
+    fn input_gradient_as<T: Element>(&self, input: &[usize], gradient: &Value) -> Result<Value> {
+        let (gradient, n_in, n_out) = (gradient.to_logical()?, self.n_in(), self.n_out());
+        let n_rows = gradient.len() / n_out;
+        let mut numbers = vec![T::zero(); n_rows * n_in];
+        let weight = Value::from_tensor(&self.weight)?;
+        let (arrived, weight) = (gradient.numbers::<T>()?, weight.numbers::<T>()?);
+        let product = (n_rows, n_out, n_in);
+        multiply_add(
+            &mut numbers,
+            n_in,
+            product,
+            Matrix::row_major(&arrived, n_out),
+            Matrix::row_major(&weight, n_in),
+            Threads::All,
+        );
+        let mut shape = input.to_vec();
+        shape[0] = gradient.batch();
+        Value::from_vec(numbers, &shape, Layout::Logical)
+    }
+}
+
+impl Operator for Dense {
+    fn kind(&self) -> &'static str {
+        "Gemm"
+    }
+
+    fn family(&self) -> Family {
+        Family::Dense
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {
+        let input = inputs[0];
+        if input.len() < 2 || input[input.len() - 1] != self.n_in() {
+            return Err(ModelError::operator(
+                "Gemm",
+                format!("input must have {} features along its last axis but has shape {input:?}", self.n_in()),
+            ));
+        }
+        let mut shape = input.to_vec();
+        shape[input.len() - 1] = self.n_out();
+        Ok(vec![shape])
+    }
+
+    fn output_axes(&self, inputs: &[&[AxisKind]], rank: usize) -> Vec<AxisKind> {
+        match rank {
+            3 => vec![AxisKind::Batch, AxisKind::Time, AxisKind::Feature],
+            _ => inputs.first().map_or_else(
+                || AxisKind::by_rank(rank),
+                |axes| {
+                    let mut axes = axes.to_vec();
+                    if let Some(last) = axes.last_mut() {
+                        *last = AxisKind::Feature;
+                    }
+                    axes
+                },
+            ),
+        }
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Global
+    }
+
+    fn forward(&self, inputs: &[&Value]) -> Result<Vec<Value>> {
+        with_element!(self.weight.dtype(), T => self.forward_as::<T>(inputs[0]).map(|output| vec![output]))
+    }
+
+    fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (input, gradient) = (backward.inputs[0].shape(), backward.gradient()?);
+        with_element!(self.weight.dtype(), T => Backward::only(self.input_gradient_as::<T>(input, gradient)?))
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, &Tensor)> {
+        [("weight", &self.weight)].into_iter().chain(self.bias.iter().map(|bias| ("bias", bias))).collect()
+    }
+
+    fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {
+        let bias = self.bias.as_ref().map(|bias| bias.to_dtype(dtype)).transpose()?;
+        Ok(Arc::new(Dense::new(self.weight.to_dtype(dtype)?, bias)?))
+    }
+
+    fn as_dense(&self) -> Option<&Dense> {
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operators::gradient_check::{check_gradients, random_tensor, random_value};
+
+    #[test]
+    fn features_alone_and_over_time() {
+        let dense = Dense::new(random_tensor(&[3, 5], 1), Some(random_tensor(&[3], 2))).unwrap();
+        check_gradients(&dense, &[random_value(&[2, 5], 3)]);
+        check_gradients(&dense, &[random_value(&[2, 4, 5], 4)]);
+    }
+
+    #[test]
+    fn equals_the_definition() {
+        let (weight, bias, input) = (random_tensor(&[3, 5], 1), random_tensor(&[3], 2), random_value(&[1, 5], 3));
+        let output = Dense::new(weight.clone(), Some(bias.clone())).unwrap().forward(&[&input]).unwrap()[0]
+            .to_f64_vec()
+            .unwrap();
+        let (weight, bias, x) =
+            (weight.to_vec2::<f64>().unwrap(), bias.to_vec1::<f64>().unwrap(), input.to_f64_vec().unwrap());
+        for j in 0..3 {
+            let expected = bias[j] + (0..5).map(|i| weight[j][i] * x[i]).sum::<f64>();
+            assert!((output[j] - expected).abs() < 1e-12);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Operators: a file each, with its shapes and axes, its forward, its gradient to its inputs, and its tests.
+//!
+//! All are generic over f32 and f64. A new operator is a file here, a line in the list below, and a line in the
+//! loaders that can produce it. What kind an operator is ([`Operator::family`]) decides which rule it gets on a
+//! backward walk.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use crate::error::Result;
+use crate::value::Value;
+
+mod activation;
+mod arithmetic;
+mod average_pool;
+mod batch_norm;
+mod concat;
+mod convolution;
+mod dense;
+mod flatten;
+mod identity;
+mod input;
+mod max_pool;
+mod mean;
+mod pad;
+mod pool_window;
+mod reshape;
+mod softmax;
+mod transpose;
+
+pub use activation::{Activation, PointwiseFunction, combine_with_rows};
+pub use arithmetic::{Arithmetic, ArithmeticFunction, Operand};
+pub use average_pool::{AdaptiveAveragePool, AveragePool};
+pub use batch_norm::BatchNorm;
+pub use concat::Concat;
+pub use convolution::{Convolution, ConvolutionParams};
+pub use dense::Dense;
+pub use flatten::Flatten;
+pub use identity::Identity;
+pub use input::Input;
+pub use max_pool::MaxPool;
+pub use mean::Mean;
+pub use pad::Pad;
+pub use pool_window::PoolWindow;
+pub use reshape::{Reshape, Squeeze, Unsqueeze};
+pub use softmax::{LogSoftmax, Softmax};
+pub use transpose::Transpose;
+
+/// What the numbers along an axis are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AxisKind {
+    Batch,
+    Channel,
+    Time,
+    Row,
+    Column,
+    Feature,
+    /// Of no meaning that we know.
+    Other,
+}
+
+impl AxisKind {
+    /// Axes of a value with `n_spatial` spatial axes, channels first.
+    pub fn spatial(n_spatial: usize) -> Vec<AxisKind> {
+        match n_spatial {
+            1 => vec![AxisKind::Batch, AxisKind::Channel, AxisKind::Time],
+            2 => vec![AxisKind::Batch, AxisKind::Channel, AxisKind::Row, AxisKind::Column],
+            n => [AxisKind::Batch, AxisKind::Channel]
+                .into_iter()
+                .chain(std::iter::repeat_n(AxisKind::Other, n))
+                .collect(),
+        }
+    }
+
+    /// Axes as their rank suggests: features, or channels before spatial axes.
+    pub fn by_rank(rank: usize) -> Vec<AxisKind> {
+        match rank {
+            0 => vec![],
+            1 => vec![AxisKind::Batch],
+            2 => vec![AxisKind::Batch, AxisKind::Feature],
+            _ => AxisKind::spatial(rank - 2),
+        }
+    }
+}
+
+/// What kind an operator is, as far as rules of a backward walk care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    Input,
+    Convolution,
+    Dense,
+    BatchNorm,
+    /// Relu, a clip from zero, leaky Relu: what guided backpropagation and deconvnet change.
+    Rectifier,
+    /// Any other point-wise function, softmax among them.
+    Activation,
+    MaxPool,
+    AveragePool,
+    /// A sum of branches of the graph.
+    Sum,
+    Product,
+    Concat,
+    /// Moves numbers without changing them.
+    Rearrangement,
+}
+
+/// How far an operator sees along one spatial axis, in steps of its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AxisWindow {
+    /// Extent of its kernel, dilation included.
+    pub extent: usize,
+    /// Input steps from one output to the next.
+    pub stride: usize,
+    /// Padding before the first input.
+    pub padding: usize,
+}
+
+/// How an operator's output depends on places of its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Each place on the same place alone.
+    Pointwise,
+    /// Each place on a window, one an axis.
+    Window(Vec<AxisWindow>),
+    /// On all places, or the spatial axes end here.
+    Global,
+}
+
+/// What an operator is given on a backward walk.
+#[derive(Debug)]
+pub struct Backward<'a> {
+    /// The values of its inputs, from the trace.
+    pub inputs: &'a [Value],
+    /// The values of its outputs, from the trace.
+    pub outputs: &'a [Value],
+    /// What arrives at each output; `None` where nothing does. Batch axis: the walk's pairs.
+    pub gradients: &'a [Option<Value>],
+    /// For each pair of the walk the row of the trace that it is about.
+    pub rows: &'a [usize],
+    /// Which inputs' gradients are asked for.
+    pub wanted: &'a [bool],
+}
+
+impl Backward<'_> {
+    /// The gradient at the only output.
+    pub fn gradient(&self) -> Result<&Value> {
+        self.gradients.first().and_then(Option::as_ref).ok_or_else(|| {
+            crate::error::ModelError::operator("backward walk", "no gradient arrived at the first output")
+        })
+    }
+
+    /// The answer of an operator with one input.
+    pub fn only(gradient: Value) -> Result<Vec<Option<Value>>> {
+        Ok(vec![Some(gradient)])
+    }
+}
+
+/// One kind of computation with its parameters.
+///
+/// Shapes are logical and have the batch axis first.
+pub trait Operator: std::fmt::Debug + Send + Sync {
+    /// Its name in the field (`Conv`, `MaxPool`, …).
+    fn kind(&self) -> &'static str;
+
+    /// What kind it is, for rules.
+    fn family(&self) -> Family;
+
+    /// How many outputs it has.
+    fn n_outputs(&self) -> usize {
+        1
+    }
+
+    /// The shapes of its outputs.
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>>;
+
+    /// What the axes of its first output mean; by default what those of its first input do where the rank is the same.
+    fn output_axes(&self, inputs: &[&[AxisKind]], rank: usize) -> Vec<AxisKind> {
+        match inputs.first() {
+            Some(axes) if axes.len() == rank => axes.to_vec(),
+            _ => AxisKind::by_rank(rank),
+        }
+    }
+
+    /// How its output depends on places of its input.
+    fn reach(&self) -> Reach {
+        Reach::Pointwise
+    }
+
+    /// Its outputs.
+    fn forward(&self, inputs: &[&Value]) -> Result<Vec<Value>>;
+
+    /// The gradient at each input that is wanted, from those at its outputs.
+    fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>>;
+
+    /// What it learned, by name.
+    fn parameters(&self) -> Vec<(&'static str, &Tensor)> {
+        Vec::new()
+    }
+
+    /// How many numbers it learned.
+    fn n_parameters(&self) -> usize {
+        self.parameters().iter().map(|(_, tensor)| tensor.elem_count()).sum()
+    }
+
+    /// Itself with parameters of another element type.
+    fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>>;
+
+    /// Whether it is a softmax, log-softmax or sigmoid, before which the logits stand where it ends a network.
+    fn is_output_normalizer(&self) -> bool {
+        false
+    }
+
+    /// The declared input, where it is one.
+    fn as_input(&self) -> Option<&Input> {
+        None
+    }
+
+    /// The convolution, where it is one; for passes.
+    fn as_convolution(&self) -> Option<&Convolution> {
+        None
+    }
+
+    /// The dense layer, where it is one; for passes.
+    fn as_dense(&self) -> Option<&Dense> {
+        None
+    }
+
+    /// The batch norm, where it is one; for passes.
+    fn as_batch_norm(&self) -> Option<&BatchNorm> {
+        None
+    }
+
+    /// The point-wise function, where it is one; for rules.
+    fn as_activation(&self) -> Option<&Activation> {
+        None
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod gradient_check;

@@ -1,0 +1,160 @@
+//! The same numbers under another shape: reshapes, and axes of length 1 that come and go.
+
+use std::sync::Arc;
+
+use candle_core::DType;
+
+use super::{Backward, Family, Operator, Reach};
+use crate::error::{ModelError, Result};
+use crate::value::Value;
+
+/// The gradient of whatever only renames places: the numbers under the input's shape, with the pairs as batch.
+pub(super) fn back_to_shape_of(input: &Value, gradient: &Value) -> Result<Value> {
+    let mut shape = input.shape().to_vec();
+    shape[0] = gradient.batch();
+    gradient.reshape(&shape)
+}
+
+macro_rules! renames_places {
+    ($operator:ident, $kind:literal) => {
+        impl Operator for $operator {
+            fn kind(&self) -> &'static str {
+                $kind
+            }
+
+            fn family(&self) -> Family {
+                Family::Rearrangement
+            }
+
+            fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {
+                Ok(vec![self.output_shape(inputs[0])?])
+            }
+
+            fn reach(&self) -> Reach {
+                Reach::Global
+            }
+
+            fn forward(&self, inputs: &[&Value]) -> Result<Vec<Value>> {
+                Ok(vec![inputs[0].reshape(&self.output_shape(inputs[0].shape())?)?])
+            }
+
+            fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
+                Backward::only(back_to_shape_of(&backward.inputs[0], backward.gradient()?)?)
+            }
+
+            fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {
+                Ok(Arc::new(self.clone()))
+            }
+        }
+    };
+}
+pub(super) use renames_places;
+
+/// Another shape, as ONNX writes it: 0 keeps an axis, -1 takes what is left. The first axis stays the batch.
+#[derive(Clone, Debug)]
+pub struct Reshape {
+    pub shape: Vec<isize>,
+}
+
+impl Reshape {
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
+        let refuse = || {
+            ModelError::operator(
+                "Reshape",
+                format!("{input:?} to {:?}, where 0 keeps an axis and -1 takes what is left", self.shape),
+            )
+        };
+        let kept = |(axis, &length): (usize, &isize)| match length {
+            0 => input.get(axis).copied().ok_or_else(refuse),
+            -1 => Ok(1),
+            length => usize::try_from(length).map_err(|_| refuse()),
+        };
+        let mut shape = self.shape.iter().enumerate().map(kept).collect::<Result<Vec<usize>>>()?;
+        let (n, known) = (input.iter().product::<usize>(), shape.iter().product::<usize>());
+        if let Some(open) = self.shape.iter().position(|&length| length == -1) {
+            if known == 0 || n % known != 0 {
+                return Err(refuse());
+            }
+            shape[open] = n / known;
+        }
+        let keeps_batch = shape.first() == input.first() && shape.iter().product::<usize>() == n;
+        if keeps_batch { Ok(shape) } else { Err(refuse()) }
+    }
+}
+
+renames_places!(Reshape, "Reshape");
+
+/// Takes away axes of length 1; negative ones count from the end.
+#[derive(Clone, Debug)]
+pub struct Squeeze {
+    pub axes: Vec<isize>,
+}
+
+impl Squeeze {
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
+        let rank = input.len() as isize;
+        let taken: Vec<isize> = self.axes.iter().map(|&axis| if axis < 0 { axis + rank } else { axis }).collect();
+        let can_go = taken.iter().all(|&axis| axis > 0 && axis < rank && input[axis as usize] == 1);
+        if !can_go {
+            return Err(ModelError::operator(
+                "Squeeze",
+                format!("axes {:?} of shape {input:?}: only axes of length 1 behind the batch can go", self.axes),
+            ));
+        }
+        Ok(input
+            .iter()
+            .enumerate()
+            .filter(|(axis, _)| !taken.contains(&(*axis as isize)))
+            .map(|(_, &length)| length)
+            .collect())
+    }
+}
+
+renames_places!(Squeeze, "Squeeze");
+
+/// Puts in axes of length 1, at these places of the result; negative ones count from its end.
+#[derive(Clone, Debug)]
+pub struct Unsqueeze {
+    pub axes: Vec<isize>,
+}
+
+impl Unsqueeze {
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
+        let rank = (input.len() + self.axes.len()) as isize;
+        let put: Vec<isize> = self.axes.iter().map(|&axis| if axis < 0 { axis + rank } else { axis }).collect();
+        if put.iter().any(|&axis| axis < 1 || axis >= rank) {
+            return Err(ModelError::operator(
+                "Unsqueeze",
+                format!("axes {:?} of shape {input:?}: new axes come behind the batch", self.axes),
+            ));
+        }
+        let mut lengths = input.iter();
+        let length = |axis: isize| if put.contains(&axis) { Some(1) } else { lengths.next().copied() };
+        Ok((0..rank).filter_map(length).collect())
+    }
+}
+
+renames_places!(Unsqueeze, "Unsqueeze");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operators::gradient_check::{check_gradients, random_value};
+
+    #[test]
+    fn from_channels_last_in_logical_order() {
+        let image = random_value(&[2, 3, 4, 5], 1).to_channels_last().unwrap();
+        check_gradients(&Reshape { shape: vec![0, -1] }, &[image.clone()]);
+        check_gradients(&Reshape { shape: vec![0, 2, -1, 5] }, &[image.clone()]);
+        let flat = Reshape { shape: vec![0, -1] }.forward(&[&image]).unwrap().remove(0);
+        assert_eq!(flat.to_f64_vec().unwrap(), image.to_f64_vec().unwrap());
+        check_gradients(&Squeeze { axes: vec![-1] }, &[random_value(&[2, 3, 1], 2)]);
+        check_gradients(&Unsqueeze { axes: vec![1, -1] }, &[random_value(&[2, 3], 3)]);
+    }
+
+    #[test]
+    fn the_batch_cannot_be_reshaped_away() {
+        let error = Reshape { shape: vec![-1, 3] }.output_shapes(&[&[2, 6]]).unwrap_err();
+        assert_eq!(error.to_string(), "Reshape: [2, 6] to [-1, 3], where 0 keeps an axis and -1 takes what is left");
+    }
+}
