@@ -1,1 +1,27 @@
-//! introspection
+//! What can be asked of a graph, each a function of a graph and its trace: no server, no files, no clock.
+//!
+//! Read `backward_walk`, then a rule, then an attribution such as `grad_cam`. A new attribution method is a rule or a
+//! composite in a file of its own, and nothing else changes.
+
+mod attribution;
+pub mod backward_walk;
+mod error;
+mod grad_cam;
+mod input_x_gradient;
+pub mod objective;
+pub mod rules;
+mod saliency;
+mod target;
+mod upsample;
+
+pub use attribution::Question;
+pub use error::{IntrospectionError, Result};
+pub use grad_cam::{grad_cam, guided_grad_cam, last_spatial_convolution};
+pub use input_x_gradient::input_x_gradient;
+pub use objective::Objective;
+pub use saliency::{deconvnet, guided_backprop, saliency};
+pub use target::{ClassChoice, OutputAxes, Place, ResolvedTarget, ScoreOf, Target, log_probabilities, resolve};
+pub use upsample::{Interpolation, upsample};
+
+#[cfg(test)]
+mod random_graphs;

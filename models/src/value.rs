@@ -223,6 +223,14 @@ impl Value {
         Ok(Value { tensor, shape: self.shape.clone(), layout: self.layout })
     }
 
+    /// Each number changed by itself, in f64.
+    pub fn map(&self, change: impl Fn(f64) -> f64) -> Result<Value> {
+        crate::element::with_element!(self.dtype(), T => {
+            let numbers = self.numbers::<T>()?.iter().map(|number| T::of(change(number.wide()))).collect();
+            Value::from_vec::<T>(numbers, &self.shape, self.layout)
+        })
+    }
+
     /// The logical position of the first number that is not finite, with that number.
     pub fn first_not_finite(&self) -> Result<Option<(Vec<usize>, f64)>> {
         let has_one = crate::element::with_element!(self.dtype(), T => {
