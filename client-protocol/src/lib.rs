@@ -1,1 +1,33 @@
-//! client-protocol
+//! What goes over the wire: every request, result and error of the protocol, typed and documented once, without I/O.
+//!
+//! Start at [`method_table`]: a method is a line there, and the OpenRPC document, `docs/protocol.md`, the REPL's
+//! completion, help and argument checks are made from it. A module a noun holds the types of that noun's methods.
+
+pub mod activation;
+pub mod attribution;
+mod check_params;
+mod common;
+mod error;
+pub mod input;
+pub mod job;
+pub mod method_table;
+pub mod model;
+mod nearest;
+mod open_rpc;
+mod picture;
+mod reference;
+pub mod server;
+mod target;
+mod tensor;
+pub mod visualization;
+
+pub use check_params::check_params;
+pub use common::{AnswerOptions, Encoding, InputRef, NoParams, OneOrMany, Settings};
+pub use error::{ErrorData, ErrorKind, ErrorObject};
+pub use method_table::{Method, MethodSpec, find_method, methods, resolve_method};
+pub use nearest::nearest;
+pub use open_rpc::open_rpc;
+pub use picture::{Picture, PictureFormat, PictureRequest};
+pub use reference::reference_page;
+pub use target::{ClassName, Place, ResolvedTarget, ScoreOf, Target};
+pub use tensor::{Axis, Dtype, Tensor, TensorData};

@@ -1,0 +1,134 @@
+//! `attribution.*`: which parts of an input speak for what.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::common::{AnswerOptions, InputRef, OneOrMany, Settings};
+use crate::picture::Picture;
+use crate::target::{ResolvedTarget, ScoreOf, Target};
+use crate::tensor::Tensor;
+
+/// What every attribution is asked with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Question {
+    /// A model's id or name.
+    pub model: String,
+    /// One input or a list.
+    pub input: OneOrMany<InputRef>,
+    /// One target or a list; a list is answered in order by one walk.
+    #[serde(default)]
+    pub target: OneOrMany<Target>,
+    /// The layer where the map is read (default: the input).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// Which number of the class is explained.
+    #[serde(default)]
+    pub of: ScoreOf,
+    /// Return only the part of the map that the target can depend on; `crop_start` says where it begins.
+    #[serde(default)]
+    pub crop: bool,
+    /// How the answer comes.
+    #[serde(flatten)]
+    pub answer: AnswerOptions,
+}
+
+/// A question without further parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlainParams {
+    /// The question.
+    #[serde(flatten)]
+    pub question: Question,
+}
+
+/// `attribution.saliency`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SaliencyParams {
+    /// The question.
+    #[serde(flatten)]
+    pub question: Question,
+    /// What is done to the signed gradient.
+    #[serde(default)]
+    pub post: Post,
+}
+
+/// What is done to the signed gradient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Post {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its absolute value.
+    Abs,
+    /// The largest absolute value over the channels.
+    MaxChannel,
+}
+
+/// `attribution.grad_cam`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GradCamParams {
+    /// The question.
+    #[serde(flatten)]
+    pub question: Question,
+    /// The layer (default: the last convolution with a spatial axis).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// Keep only what speaks for the target.
+    #[serde(default = "yes")]
+    pub relu: bool,
+    /// Bring the map to the input's places.
+    #[serde(default = "yes")]
+    pub upsample: bool,
+    /// How places between places are filled.
+    #[serde(default)]
+    pub interpolation: Interpolation,
+}
+
+/// `attribution.guided_grad_cam`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GuidedGradCamParams {
+    /// The question.
+    #[serde(flatten)]
+    pub question: Question,
+    /// The layer (default: the last convolution with a spatial axis).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// How places between places are filled.
+    #[serde(default)]
+    pub interpolation: Interpolation,
+}
+
+/// How places between places are filled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Linear along each axis.
+    #[default]
+    Bilinear,
+    /// The nearest place, index `floor(i · in / out)`.
+    Nearest,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A map.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Attribution {
+    /// The map, in the axes of where it is read; an axis `target` or `input` in front where a list was asked.
+    pub tensor: Tensor,
+    /// What was explained, as it was understood; a list where one was asked.
+    pub target: OneOrMany<ResolvedTarget>,
+    /// What was done, with all defaults filled in.
+    pub settings: Settings,
+    /// With `crop`: where the part begins along each axis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_start: Option<Vec<usize>>,
+    /// What one should know about this answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// A picture of the map, where asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<Picture>,
+}

@@ -1,0 +1,99 @@
+//! Parts that many requests and results share.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::picture::PictureRequest;
+use crate::tensor::Tensor;
+
+/// No parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NoParams {}
+
+/// The settings of an answer with all defaults filled in.
+pub type Settings = serde_json::Map<String, Value>;
+
+/// One of something, or a list where many are wanted at once.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "OneOrMany_{T}")]
+pub enum OneOrMany<T> {
+    /// One; the answer has no axis for it.
+    One(T),
+    /// A list; the answer has a first axis along it.
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    /// All of them.
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            OneOrMany::One(one) => std::slice::from_ref(one),
+            OneOrMany::Many(many) => many,
+        }
+    }
+
+    /// Whether a list was asked.
+    pub fn is_list(&self) -> bool {
+        matches!(self, OneOrMany::Many(_))
+    }
+}
+
+impl<T: Default> Default for OneOrMany<T> {
+    fn default() -> Self {
+        OneOrMany::One(T::default())
+    }
+}
+
+// By hand, since an untagged enum would lose the error that says what is wrong with the one.
+impl<'de, T: DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let parsed = match Value::deserialize(deserializer)? {
+            Value::Array(many) => many.into_iter().map(T::deserialize).collect::<Result<_, _>>().map(OneOrMany::Many),
+            one => T::deserialize(one).map(OneOrMany::One),
+        };
+        parsed.map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a question is about: the id that `input.load` gave, an absolute path, or the numbers themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum InputRef {
+    /// An id or an absolute path.
+    Name(String),
+    /// An inline tensor.
+    Tensor(Box<Tensor>),
+}
+
+/// How an array is written into an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// Little-endian f32 as base64.
+    #[default]
+    Base64,
+    /// Nested JSON numbers.
+    Json,
+    /// A NumPy file in the runtime folder; `data` is its path.
+    Npy,
+}
+
+/// How an answer comes: accepted by every method that computes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AnswerOptions {
+    /// How arrays are written.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// Ask for a picture of the array too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<PictureRequest>,
+    /// Seconds after which the query is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+    /// Answer at once with a job, which outlives the connection.
+    #[serde(default)]
+    pub background: bool,
+}

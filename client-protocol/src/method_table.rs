@@ -1,0 +1,221 @@
+//! The table of methods: one entry a method, from which all else is made.
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::common::NoParams;
+use crate::{activation, attribution, input, job, model, server, visualization};
+
+/// A method as a type: what it takes and what it answers.
+pub trait Method {
+    /// Its name on the wire.
+    const NAME: &'static str;
+    /// Its parameters, an object.
+    type Params: Serialize + DeserializeOwned + JsonSchema;
+    /// Its result.
+    type Result: Serialize + DeserializeOwned + JsonSchema;
+}
+
+/// A method as data, for help, completion, checks and documents.
+#[derive(Clone, Copy, Debug)]
+pub struct MethodSpec {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// What it does, the first line being a summary.
+    pub documentation: &'static str,
+    /// The parameter that a bare first word of a query goes to.
+    pub main_parameter: Option<&'static str>,
+    /// The JSON schema of its parameters.
+    pub params_schema: fn() -> Value,
+    /// The JSON schema of its result.
+    pub result_schema: fn() -> Value,
+    /// Parameters as JSON, for instance.
+    pub example: &'static str,
+}
+
+impl MethodSpec {
+    /// The documentation's first line.
+    pub fn summary(&self) -> &'static str {
+        self.documentation.trim_start().lines().next().unwrap_or_default()
+    }
+
+    /// The last part of the name.
+    pub fn short_name(&self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or(self.name)
+    }
+}
+
+macro_rules! methods {
+    ($($(#[doc = $doc:literal])+ $method:ident = $name:literal ($params:ty) -> $result:ty, main $main:expr, example $example:literal;)+) => {
+        $(
+            $(#[doc = $doc])+
+            #[derive(Clone, Copy, Debug)]
+            pub enum $method {}
+
+            impl Method for $method {
+                const NAME: &'static str = $name;
+                type Params = $params;
+                type Result = $result;
+            }
+        )+
+
+        const METHODS: &[MethodSpec] = &[
+            $(MethodSpec {
+                name: $name,
+                documentation: concat!($($doc, "\n"),+),
+                main_parameter: $main,
+                params_schema: schema_of::<$params>,
+                result_schema: schema_of::<$result>,
+                example: $example,
+            }),+
+        ];
+
+        #[cfg(test)]
+        fn examples_parse() {
+            $(serde_json::from_str::<$params>($example).expect($name);)+
+        }
+    };
+}
+
+methods! {
+    /// Says what the daemon is: version, build, devices, limits, folders.
+    ServerInfo = "server.info"(NoParams) -> server::Info, main None, example "{}";
+    /// Says how the daemon fares: caches, forward passes, queue, memory.
+    ServerStats = "server.stats"(NoParams) -> server::Stats, main None, example "{}";
+    /// Ends the daemon once running queries are answered.
+    ServerShutdown = "server.shutdown"(NoParams) -> server::ShuttingDown, main None, example "{}";
+    /// Loads a network: by a name of the zoo, or from a file.
+    ///
+    /// Loading the same bytes with the same description again costs next to nothing and gives the same id.
+    ModelLoad = "model.load"(model::LoadParams) -> model::Loaded, main Some("source"),
+        example r#"{"source": "efficientnet-lite0"}"#;
+    /// Lists the networks that are held and those that can be loaded by name.
+    ModelList = "model.list"(NoParams) -> model::Models, main None, example "{}";
+    /// Describes a network: each layer with its operator, shape, parameters, receptive field and stride.
+    ModelDescribe = "model.describe"(model::ModelParams) -> model::Described, main Some("model"),
+        example r#"{"model": "efficientnet-lite0"}"#;
+    /// Lets a network go, with all that was computed of it.
+    ModelUnload = "model.unload"(model::ModelParams) -> model::Unloaded, main Some("model"),
+        example r#"{"model": "efficientnet-lite0"}"#;
+    /// Computes the network's raw output.
+    ModelForward = "model.forward"(model::ForwardParams) -> model::ForwardResult, main Some("input"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png"}"#;
+    /// Says what the network takes an input for: its best classes, or for speech a transcript.
+    ModelPredict = "model.predict"(model::PredictParams) -> model::Prediction, main Some("input"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "top": 3}"#;
+    /// Loads an input: a photo, an array, or the numbers themselves.
+    InputLoad = "input.load"(input::LoadParams) -> input::Loaded, main Some("path"),
+        example r#"{"path": "/photos/coffee.png"}"#;
+    /// Lists the inputs that are held.
+    InputList = "input.list"(NoParams) -> input::Inputs, main None, example "{}";
+    /// Lets an input go.
+    InputDrop = "input.drop"(input::InputParams) -> input::Dropped, main Some("input"),
+        example r#"{"input": "5f0c1d2e3a4b5968"}"#;
+    /// Returns what a layer computes of an input.
+    ActivationGet = "activation.get"(activation::GetParams) -> activation::GetResult, main Some("layer"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "layer": "blocks.15", "reduce": "mean"}"#;
+    /// The gradient of a score with respect to the input: which pixels change it most.
+    ///
+    /// Simonyan et al. 2014, section 3. Signed unless `post` says otherwise.
+    AttributionSaliency = "attribution.saliency"(attribution::SaliencyParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "target": {"class": "espresso"}, "post": "max_channel"}"#;
+    /// The input times the gradient there.
+    ///
+    /// Shrikumar et al. 2016. Sums to the score where the network is piecewise linear and has no biases.
+    AttributionInputXGradient = "attribution.input_x_gradient"(attribution::PlainParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "target": 967}"#;
+    /// The gradient, but at every rectifier only what is positive and came from an active unit passes.
+    ///
+    /// Springenberg et al. 2015.
+    AttributionGuidedBackprop = "attribution.guided_backprop"(attribution::PlainParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png"}"#;
+    /// The gradient, but at every rectifier only what is positive passes.
+    ///
+    /// Zeiler and Fergus 2014.
+    AttributionDeconvnet = "attribution.deconvnet"(attribution::PlainParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png"}"#;
+    /// The places of a layer that speak for a target: channels weighted by the mean of their gradient.
+    ///
+    /// Selvaraju et al. 2017, equations 1 and 2.
+    AttributionGradCam = "attribution.grad_cam"(attribution::GradCamParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "layer": "blocks.15", "target": "espresso"}"#;
+    /// Guided backpropagation times the Grad-CAM of a layer.
+    ///
+    /// Selvaraju et al. 2017, section 3.2.
+    AttributionGuidedGradCam = "attribution.guided_grad_cam"(attribution::GuidedGradCamParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "interpolation": "nearest"}"#;
+    /// The value of an objective and its gradient at an input: one step of maximising it.
+    VisualizationGradient = "visualization.gradient"(visualization::GradientParams) -> visualization::GradientResult, main None,
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "objective": {"kind": "channel", "layer": "blocks.7", "channel": 12}}"#;
+    /// Lists jobs.
+    JobList = "job.list"(NoParams) -> job::Jobs, main None, example "{}";
+    /// Says where a job stands, with its result once it is done.
+    JobGet = "job.get"(job::JobParams) -> job::Job, main Some("job"), example r#"{"job": "j1"}"#;
+    /// Cancels a job.
+    JobCancel = "job.cancel"(job::JobParams) -> job::Cancelled, main Some("job"), example r#"{"job": "j1"}"#;
+    /// Cancels a running request of the same connection, by its `id`.
+    Cancel = "cancel"(job::CancelParams) -> job::Cancelled, main Some("id"), example r#"{"id": 7}"#;
+    /// Returns the OpenRPC document of everything served.
+    RpcDiscover = "rpc.discover"(NoParams) -> Value, main None, example "{}";
+}
+
+/// Every method, in the order of the reference page.
+pub fn methods() -> &'static [MethodSpec] {
+    METHODS
+}
+
+/// The method of a full name.
+pub fn find_method(name: &str) -> Option<&'static MethodSpec> {
+    METHODS.iter().find(|method| method.name == name)
+}
+
+/// The method that a full name means, or the last part of one where only one method has it.
+///
+/// The error holds the candidates: all methods with that last part, or none where there is no such name.
+pub fn resolve_method(name: &str) -> Result<&'static MethodSpec, Vec<&'static str>> {
+    if let Some(method) = find_method(name) {
+        return Ok(method);
+    }
+    let candidates: Vec<&MethodSpec> = METHODS.iter().filter(|method| method.short_name() == name).collect();
+    match candidates[..] {
+        [only] => Ok(only),
+        _ => Err(candidates.iter().map(|method| method.name).collect()),
+    }
+}
+
+fn schema_of<T: JsonSchema>() -> Value {
+    SchemaGenerator::default().into_root_schema_for::<T>().to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_parses_and_passes_the_checks() {
+        examples_parse();
+        for method in methods() {
+            let params: serde_json::Map<String, Value> = serde_json::from_str(method.example).unwrap();
+            assert_eq!(crate::check_params(method, &params), Ok(()), "{}", method.name);
+        }
+    }
+
+    #[test]
+    fn a_short_name_means_the_only_method_that_has_it() {
+        assert_eq!(resolve_method("grad_cam").unwrap().name, "attribution.grad_cam");
+        assert_eq!(resolve_method("load").unwrap_err(), ["model.load", "input.load"]);
+        assert_eq!(resolve_method("nonsense").unwrap_err(), [""; 0]);
+    }
+
+    #[test]
+    fn main_parameters_are_there() {
+        for method in methods() {
+            let schema = (method.params_schema)();
+            if let Some(main) = method.main_parameter {
+                assert!(schema["properties"].get(main).is_some(), "{} has no {main}", method.name);
+            }
+        }
+    }
+}
