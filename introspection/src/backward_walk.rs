@@ -64,7 +64,8 @@ impl Walk<'_> {
         }
         let is_wanted = self.graph.descendants(&until.iter().map(|outlet| outlet.node).collect::<Vec<_>>());
         let nodes = self.graph.nodes();
-        let mut arrived: Vec<Vec<Option<Value>>> = nodes.iter().map(|node| vec![None; node.operator.n_outputs()]).collect();
+        let mut arrived: Vec<Vec<Option<Value>>> =
+            nodes.iter().map(|node| vec![None; node.operator.n_outputs()]).collect();
         for start in starts {
             accumulate(&mut arrived[start.outlet.node.0][start.outlet.port], start.gradient.clone())?;
         }
@@ -99,7 +100,8 @@ impl Walk<'_> {
         let inputs: Vec<Value> = node.inputs.iter().map(|input| self.trace.value(*input).clone()).collect();
         let outputs = self.trace.outputs(idx);
         let backward = Backward { inputs: &inputs, outputs, gradients, rows: self.rows, wanted };
-        let passed = self.composite.rule(self.graph, idx).pass(node, &backward).map_err(|error| error.at_node(&node.name))?;
+        let passed =
+            self.composite.rule(self.graph, idx).pass(node, &backward).map_err(|error| error.at_node(&node.name))?;
         debug_assert_eq!(passed.len(), node.inputs.len(), "a rule answers for every input");
         Ok(passed)
     }

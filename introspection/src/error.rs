@@ -9,7 +9,9 @@ pub enum IntrospectionError {
     #[error("{what} {asked} is out of range; {expected}")]
     OutOfRange { what: &'static str, asked: String, expected: String },
     /// The layer where the map would be read does not lie below what is explained.
-    #[error("nothing that `{layer}` computes reaches `{target}`; the map would be read where the target does not depend on it")]
+    #[error(
+        "nothing that `{layer}` computes reaches `{target}`; the map would be read where the target does not depend on it"
+    )]
     Unreached { layer: String, target: String },
     /// The question does not fit this network.
     #[error("{0}")]

@@ -5,23 +5,22 @@
 
 mod attribution;
 pub mod backward_walk;
+mod cone;
 mod error;
 mod grad_cam;
 mod input_x_gradient;
-pub mod objective;
+mod objective;
 pub mod rules;
 mod saliency;
 mod target;
 mod upsample;
 
 pub use attribution::Question;
+pub use cone::cone;
 pub use error::{IntrospectionError, Result};
 pub use grad_cam::{grad_cam, guided_grad_cam, last_spatial_convolution};
 pub use input_x_gradient::input_x_gradient;
-pub use objective::Objective;
+pub use objective::{Objective, objective_gradient};
 pub use saliency::{deconvnet, guided_backprop, saliency};
-pub use target::{ClassChoice, OutputAxes, Place, ResolvedTarget, ScoreOf, Target, log_probabilities, resolve};
+pub use target::{ClassChoice, OutputAxes, ResolvedTarget, ScoreOf, Scores, Target, log_probabilities, resolve};
 pub use upsample::{Interpolation, upsample};
-
-#[cfg(test)]
-mod random_graphs;

@@ -20,7 +20,8 @@ pub enum Interpolation {
 pub fn upsample(map: &Value, places: &[usize], interpolation: Interpolation) -> Result<Value> {
     let shape = map.shape();
     if shape.len() != places.len() + 1 {
-        let message = format!("a map with axes {:?} cannot be brought to places {places:?}; name `upsample=false`", &shape[1..]);
+        let message =
+            format!("a map with axes {:?} cannot be brought to places {places:?}; name `upsample=false`", &shape[1..]);
         return Err(IntrospectionError::Unfit(message));
     }
     let mut numbers = map.to_f64_vec()?;

@@ -39,7 +39,11 @@ pub fn activations_with_plain_gradient(graph: &Graph) -> Vec<&str> {
     let before_logits = graph.nodes().iter().enumerate().filter(|(idx, _)| *idx <= logits.0).map(|(_, node)| node);
     // A constant added or multiplied is affine and has but one gradient.
     let is_kept = |operator: &dyn models::operators::Operator| {
-        operator.family() == Family::Activation && operator.kind() != "Add" && operator.kind() != "Sub" && operator.kind() != "Mul" && operator.kind() != "Div"
+        operator.family() == Family::Activation
+            && operator.kind() != "Add"
+            && operator.kind() != "Sub"
+            && operator.kind() != "Mul"
+            && operator.kind() != "Div"
     };
     before_logits.filter(|node| is_kept(&*node.operator)).map(|node| node.name.as_str()).collect()
 }

@@ -64,7 +64,7 @@ impl Convolution {
             return refuse(format!("{n_spatial} spatial axes but {lengths:?} strides, paddings and dilations"));
         }
         let has_zero = dims.contains(&0) || params.stride.contains(&0) || params.dilation.contains(&0);
-        if has_zero || params.groups == 0 || dims[0] % params.groups != 0 {
+        if has_zero || params.groups == 0 || !dims[0].is_multiple_of(params.groups) {
             return refuse(format!(
                 "weights {dims:?}, groups {}, stride {:?}, dilation {:?}: none may be 0, and groups must divide the outputs",
                 params.groups, params.stride, params.dilation
