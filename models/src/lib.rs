@@ -3,10 +3,13 @@
 //!
 //! Read `graph`, then `trace`, then any operator.
 
+pub mod description;
 pub mod element;
 pub mod error;
+pub mod front_ends;
 pub mod graph;
 mod kernels;
+pub mod loaders;
 pub mod operators;
 pub mod passes;
 pub mod receptive_field;
