@@ -1,0 +1,91 @@
+//! What a network does not say by itself: how files become its input, what its classes are called.
+
+use serde::{Deserialize, Serialize};
+
+use crate::front_ends::image::ImageFrontEnd;
+
+/// A model's description, as a JSON file beside it or an object in a request; every part may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelDescription {
+    /// The zoo's builder that its weights are for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
+    /// How files become its input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front_end: Option<FrontEnd>,
+    /// Class names, each with its synonyms behind commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
+    /// The smallest and largest number of an input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_range: Option<[f32; 2]>,
+    /// What the output's axes mean, where the operators do not say; one of them is `class`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_axes: Option<Vec<String>>,
+    /// Seconds from one step of the input's time axis to the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_per_step: Option<f64>,
+}
+
+/// How files become an input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrontEnd {
+    /// Photos.
+    Image(ImageFrontEnd),
+}
+
+/// Names of classes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Labels {
+    /// A file with one a line, by an absolute path or its name in the cache folder.
+    File(String),
+    /// The names themselves.
+    List(Vec<String>),
+}
+
+impl ModelDescription {
+    /// Reads one; the error says what is wrong and which fields there are.
+    pub fn from_json(json: &serde_json::Value) -> Result<Self, String> {
+        let description: ModelDescription = serde_json::from_value(json.clone()).map_err(|error| error.to_string())?;
+        if let Some(FrontEnd::Image(front_end)) = &description.front_end {
+            front_end.check()?;
+        }
+        match description.seconds_per_step {
+            Some(step) if !step.is_finite() || step <= 0.0 => {
+                Err(format!("`seconds_per_step` is {step}; a positive number is needed"))
+            }
+            _ => Ok(description),
+        }
+    }
+
+    /// The front end for photos, where there is one.
+    pub fn image_front_end(&self) -> Option<&ImageFrontEnd> {
+        self.front_end.as_ref().map(|FrontEnd::Image(front_end)| front_end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_description_is_read_and_mistakes_are_named() {
+        let front_end = json!({"image": {"short_side": 256, "interpolation": "bicubic", "crop": 224, "mean": [127, 127, 127], "std": [128, 128, 128]}});
+        let description =
+            ModelDescription::from_json(&json!({"front_end": front_end, "labels": ["cat", "dog"]})).unwrap();
+        assert_eq!(description.image_front_end().unwrap().value_range(), (-127.0 / 128.0, 1.0));
+        let refused = |json| ModelDescription::from_json(&json).unwrap_err();
+        assert!(refused(json!({"lables": []})).starts_with("unknown field `lables`"));
+        let mut upside_down = front_end.clone();
+        upside_down["image"]["crop"] = json!(300);
+        assert_eq!(
+            refused(json!({"front_end": upside_down})),
+            "crop 300 of a short side of 256; both from 1 to 8192, the crop not larger"
+        );
+        assert_eq!(refused(json!({"seconds_per_step": 0})), "`seconds_per_step` is 0; a positive number is needed");
+    }
+}
