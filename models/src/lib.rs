@@ -15,6 +15,7 @@ pub mod passes;
 pub mod receptive_field;
 pub mod trace;
 pub mod value;
+pub mod zoo;
 
 pub use error::{Interrupt, Interrupted, ModelError, Result, Uninterrupted};
 pub use graph::{Dim, Graph, GraphBuilder, Node, NodeIdx, Outlet};
