@@ -1,1 +1,24 @@
-fn main() {}
+//! `introspect`: the query language at a prompt, in files and on the command line; a client of the daemon.
+//!
+//! `command_line` says what it is called with, `query_language` what a line means, `connection` how the daemon is
+//! reached, `session` what a line does, `print` and `output` what becomes of a result.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod command_line;
+mod connection;
+mod help;
+mod method_table;
+mod npy;
+mod output;
+mod print;
+mod progress;
+mod query_language;
+mod run;
+mod session;
+
+fn main() -> ExitCode {
+    run::run(command_line::CommandLine::parse())
+}

@@ -1,0 +1,13 @@
+//! What a result looks like as text: tables and summaries for people; the numbers themselves go to files.
+
+mod numbers;
+mod picture;
+mod results;
+mod summary;
+mod table;
+
+pub(crate) use numbers::{bytes, count, length, number};
+pub(crate) use picture::{show, terminal_protocol};
+pub(crate) use results::render;
+pub(crate) use summary::tensor_summary;
+pub(crate) use table::{Column, table};
