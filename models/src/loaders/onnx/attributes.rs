@@ -1,6 +1,8 @@
 //! A node's attributes by name, with ONNX's defaults.
 
+use super::arrays;
 use super::proto::{AttributeProto, TensorProto};
+use super::tensor::{Constant, Numbers};
 
 /// The attributes of one node.
 #[derive(Clone, Copy, Debug)]
@@ -20,10 +22,6 @@ impl<'a> Attributes<'a> {
         self.find(name).map_or(default, |attribute| attribute.f.to_string().parse().unwrap_or(f64::from(attribute.f)))
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
-    }
-
     pub(super) fn ints(&self, name: &str) -> Option<Vec<i64>> {
         self.find(name).map(|attribute| attribute.ints.clone())
     }
@@ -38,5 +36,21 @@ impl<'a> Attributes<'a> {
 
     pub(super) fn tensor(&self, name: &str) -> Option<&'a TensorProto> {
         self.find(name).and_then(|attribute| attribute.t.as_ref())
+    }
+
+    /// A constant node's value where it is no tensor.
+    pub(super) fn plain_constant(&self) -> Option<Constant> {
+        let scalar = |numbers: Numbers| Some(Constant { shape: vec![], numbers });
+        if let Some(int) = self.find("value_int") {
+            return scalar(Numbers::Whole(vec![int.i]));
+        }
+        if let Some(float) = self.find("value_float") {
+            return scalar(Numbers::Float(vec![float.f]));
+        }
+        if let Some(ints) = self.ints("value_ints") {
+            return Some(arrays::vector(ints));
+        }
+        let floats = self.floats("value_floats")?;
+        Some(Constant { shape: vec![floats.len()], numbers: Numbers::Float(floats) })
     }
 }
