@@ -1,0 +1,1 @@
+//! Small networks, written as ONNX would write them.
