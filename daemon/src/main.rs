@@ -1,1 +1,152 @@
-fn main() {}
+//! introspectd: holds networks, inputs and traces; decides what runs when; serves the protocol.
+//!
+//! A request goes from `transports` to `answer`, which finds its handler in `requests` and the thread that it belongs
+//! on; handlers ask the library and `to_protocol` converts what comes back. `state` is what outlives a request.
+
+mod answer;
+mod compute_queue;
+mod draw;
+mod errors;
+mod files;
+mod folders;
+mod held_input;
+mod held_model;
+mod interrupt;
+mod jobs;
+mod npy;
+mod options;
+mod requests;
+mod state;
+mod storage;
+mod to_protocol;
+mod trace_cache;
+mod transports;
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use client_protocol::server::Limits;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::options::{LogFormat, Options};
+use crate::state::{Config, State};
+use crate::transports::{Acceptor, Guard, OwnedSocket, default_socket, take_socket};
+
+/// Queries that may wait for a device.
+const WAITING_QUERIES: usize = 4096;
+
+/// Pixels of an image before it is resized: a photo of 100 megapixels is read, a bomb is not.
+const IMAGE_PIXELS: u64 = 100_000_000;
+
+/// Results of jobs that are kept.
+const JOB_BYTES: usize = 256 << 20;
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    if options.build_id {
+        println!("{}", build_id()?);
+        return Ok(());
+    }
+    init_logs(options.log_format);
+    let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the kernels' threads")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = runtime.block_on(run(options, threads));
+    // A kernel that still runs is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+async fn run(options: Options, threads: usize) -> anyhow::Result<()> {
+    let socket = std::path::absolute(options.socket.clone().unwrap_or_else(default_socket))?;
+    let data_dir = std::path::absolute(options.data_dir.clone().unwrap_or_else(folders::default_data_dir))?;
+    folders::make_data_dir(&data_dir)?;
+    let (unix_listener, owned_socket) = take_socket(&socket)?;
+    let config = config(&options, threads, &socket, &data_dir)?;
+    let state = Arc::new(State::new(config).context("cannot start the compute thread")?);
+    let (acceptor, _server_handle) = Acceptor::new(state.clone());
+    if let Some(address) = options.listen {
+        let listener = transports::listen(address, !options.no_token).await?;
+        let address = listener.local_addr()?;
+        let token = if options.no_token { None } else { Some(folders::token(&data_dir)?.into()) };
+        println!("listening on http://{address}");
+        std::io::stdout().flush()?;
+        tokio::spawn(acceptor.clone().serve_tcp(listener, Guard::Tcp { port: address.port(), token }));
+    }
+    let activity = acceptor.activity();
+    tokio::spawn(acceptor.serve_unix(unix_listener));
+    tracing::info!(socket = %socket.display(), pid = std::process::id(), threads, "ready");
+    let idle = async {
+        match options.idle_exit {
+            Some(seconds) => activity.idle_for(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    wait_for_end(&state, idle, owned_socket).await
+}
+
+/// Returns once the end was asked, by signal, request or idleness, and running answers were given.
+async fn wait_for_end(state: &State, idle: impl Future<Output = ()>, owned_socket: OwnedSocket) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut shutdown = state.shutdown.subscribe();
+    let reason = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        _ = shutdown.wait_for(|is_asked| *is_asked) => "server.shutdown",
+        () = idle => "idleness",
+    };
+    tracing::info!(reason, "ending");
+    // New clients find no socket from here on.
+    drop(owned_socket);
+    state.shutdown.send_replace(true);
+    let until = std::time::Instant::now() + Duration::from_secs(5);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    while state.compute.running() + state.compute.waiting() > 0 && std::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+fn config(options: &Options, threads: usize, socket: &Path, data_dir: &Path) -> anyhow::Result<Config> {
+    Ok(Config {
+        build: build_id()?,
+        started_by: options.started_by.clone(),
+        socket: socket.to_path_buf(),
+        runtime_dir: socket.parent().context("the socket's path has no folder")?.to_path_buf(),
+        data_dir: data_dir.to_path_buf(),
+        cache_dir: folders::cache_dir(),
+        threads,
+        limits: Limits {
+            request_bytes: options.request_bytes,
+            file_bytes: options.file_bytes,
+            connections: options.connections,
+            waiting_queries: WAITING_QUERIES,
+            trace_bytes: options.trace_bytes,
+            query_bytes: options.query_bytes,
+            image_pixels: IMAGE_PIXELS,
+        },
+        input_bytes: options.input_bytes,
+        job_bytes: JOB_BYTES,
+    })
+}
+
+/// A hash of this very program, so that two builds of one version differ.
+fn build_id() -> anyhow::Result<String> {
+    let program = std::env::current_exe().context("cannot find this program's file")?;
+    let bytes = std::fs::read(&program).with_context(|| format!("cannot read `{}`", program.display()))?;
+    Ok(blake3::hash(&bytes).to_hex()[..16].to_owned())
+}
+
+fn init_logs(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("INTROSPECT_LOG").unwrap_or_else(|_| "info".into());
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}

@@ -185,7 +185,7 @@ mod tests {
         let field = receptive_field(&graph, graph.logits().node).unwrap().unwrap()[0];
         assert_eq!((field.size, field.stride), (194, 2));
         let shapes = graph.shapes(&[vec![1, 128, 731]]).unwrap();
-        assert_eq!(shapes[graph.output().node.0][0], [1, 29, 366]);
+        assert_eq!(shapes[graph.output().node.0][0], [1, 29, 365]);
     }
 
     #[test]

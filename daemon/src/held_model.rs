@@ -1,0 +1,234 @@
+//! A network that is held, with what its users see of it: names of classes, what its axes mean, how files become its
+//! input.
+
+use std::sync::Arc;
+
+use client_protocol::{ErrorKind, ErrorObject, nearest};
+use introspection::OutputAxes;
+use models::front_ends::image::ImageFrontEnd;
+use models::operators::AxisKind;
+use models::{Dim, Graph, NodeIdx, Outlet, ReceptiveField};
+
+use crate::errors;
+
+/// A network with its description.
+#[derive(Debug)]
+pub(crate) struct HeldModel {
+    /// A hash of bytes and description.
+    pub(crate) id: String,
+    /// Where it came from: a name of the zoo or a path.
+    pub(crate) source: String,
+    pub(crate) graph: Graph,
+    /// Class names, each with synonyms behind commas; empty where none are known.
+    pub(crate) labels: Vec<String>,
+    /// How photos become its input, where it takes photos.
+    pub(crate) front_end: Option<ImageFrontEnd>,
+    pub(crate) output_axes: OutputAxes,
+    /// What the axes of each node's first output mean, batch first.
+    pub(crate) axes: Vec<Vec<AxisKind>>,
+    pub(crate) receptive_fields: Vec<Option<Vec<ReceptiveField>>>,
+    seconds_per_input_step: Option<f64>,
+}
+
+impl HeldModel {
+    /// Works out what is asked often.
+    pub(crate) fn new(
+        id: String,
+        source: String,
+        graph: Graph,
+        labels: Vec<String>,
+        front_end: Option<ImageFrontEnd>,
+        output_axes: Option<&[String]>,
+    ) -> Result<HeldModel, ErrorObject> {
+        let of_model = |error| errors::of_model(error, None);
+        let axes = graph.axes().map_err(of_model)?;
+        let of_output = &axes[graph.logits().node.0];
+        let output_axes = match output_axes {
+            None => OutputAxes::of(of_output),
+            Some(names) => named_axes(names, of_output.len())?,
+        };
+        let receptive_fields = models::receptive_field::receptive_fields(&graph).map_err(of_model)?;
+        let n_classes =
+            graph.hinted_shapes().map_err(of_model)?[graph.logits().node.0][0].get(output_axes.class).copied();
+        if !labels.is_empty() && n_classes != Some(labels.len()) {
+            let message =
+                format!("{} labels were given but the network has {} classes", labels.len(), n_classes.unwrap_or(0));
+            return Err(
+                ErrorObject::invalid("labels", message).expected("one label a class, in the order of the classes")
+            );
+        }
+        Ok(HeldModel {
+            id,
+            source,
+            graph,
+            labels,
+            front_end,
+            output_axes,
+            axes,
+            receptive_fields,
+            seconds_per_input_step: None,
+        })
+    }
+
+    /// Seconds from one step of the input's time axis to the next, where the description says.
+    pub(crate) fn seconds_per_input_step(&self) -> Option<f64> {
+        self.seconds_per_input_step
+    }
+
+    /// Takes what the description says of time.
+    pub(crate) fn set_seconds_per_input_step(&mut self, seconds: Option<f64>) {
+        self.seconds_per_input_step = seconds;
+    }
+
+    /// The model's first input.
+    pub(crate) fn input(&self) -> Outlet {
+        Outlet { node: self.graph.inputs()[0], port: 0 }
+    }
+
+    /// The input's declared lengths without the batch.
+    pub(crate) fn input_dims(&self) -> &[Dim] {
+        self.graph.input_shape(self.graph.inputs()[0])
+    }
+
+    /// A layer by name, with the nearest names where it is not there.
+    pub(crate) fn layer(&self, name: &str) -> Result<Outlet, ErrorObject> {
+        self.graph.layer(name).map_err(|error| errors::of_model(error, Some(&self.graph)))
+    }
+
+    /// A node's name.
+    pub(crate) fn name_of(&self, node: NodeIdx) -> &str {
+        &self.graph.node(node).name
+    }
+
+    /// The first synonym of a class's label.
+    pub(crate) fn label(&self, class: usize) -> Option<String> {
+        self.labels.get(class).map(|label| synonyms(label).next().unwrap_or_default().to_owned())
+    }
+
+    /// The class that any of its names means.
+    pub(crate) fn class_named(&self, name: &str) -> Result<usize, ErrorObject> {
+        let not_found = |message: String| ErrorObject::new(ErrorKind::NotFound, message).field("class").value(name);
+        if self.labels.is_empty() {
+            let message = format!("no class `{name}`: this model was loaded without labels");
+            return Err(not_found(message).hint("name the class by its index, or load the model with `labels`"));
+        }
+        let asked = plain(name);
+        let has_name =
+            |label: &&String| plain(label) == asked || synonyms(label).any(|synonym| plain(synonym) == asked);
+        let found: Vec<usize> =
+            self.labels.iter().enumerate().filter(|(_, label)| has_name(label)).map(|(class, _)| class).collect();
+        match found[..] {
+            [class] => Ok(class),
+            [] => {
+                let near = nearest(name, self.labels.iter().flat_map(|label| synonyms(label)));
+                Err(not_found(format!("no class `{name}`")).expected("a class's name or index").nearest(near))
+            }
+            _ => {
+                let candidates: Vec<String> =
+                    found.iter().map(|class| format!("{class} ({})", self.labels[*class])).collect();
+                let message = format!("`{name}` names several classes: {}", candidates.join("; "));
+                Err(ErrorObject::invalid("class", message).value(name).expected("the index of one of them"))
+            }
+        }
+    }
+
+    /// Bytes of its parameters.
+    pub(crate) fn bytes(&self) -> usize {
+        self.graph.parameter_bytes()
+    }
+}
+
+/// The names within a label.
+fn synonyms(label: &str) -> impl Iterator<Item = &str> {
+    label.split(',').map(str::trim)
+}
+
+/// A name as it is compared: case, underscores and hyphens do not matter.
+fn plain(name: &str) -> String {
+    name.trim().to_lowercase().replace(['_', '-'], " ")
+}
+
+fn named_axes(names: &[String], rank: usize) -> Result<OutputAxes, ErrorObject> {
+    let class = names.iter().position(|name| name == "class");
+    match class {
+        Some(class) if names.len() + 1 == rank => Ok(OutputAxes::with_class(class + 1, rank)),
+        _ => {
+            let expected = format!("{} names without the batch axis, one of them `class`", rank.saturating_sub(1));
+            let message = format!("`output_axes` {names:?} do not name the output's axes; {expected} are needed");
+            Err(ErrorObject::invalid("output_axes", message).expected(expected))
+        }
+    }
+}
+
+/// The models held, by id and by name.
+#[derive(Debug, Default)]
+pub(crate) struct Models {
+    held: Vec<Arc<HeldModel>>,
+    names: Vec<(String, String)>,
+    /// What was loaded from where, so that the same request costs nothing the second time: key and id.
+    loaded: Vec<(String, String)>,
+}
+
+impl Models {
+    /// Holds a model; an equal one that is held stays and is answered instead.
+    pub(crate) fn hold(&mut self, model: HeldModel, key: &str) -> Arc<HeldModel> {
+        let held = match self.by_id(&model.id) {
+            Some(held) => held,
+            None => {
+                self.held.push(Arc::new(model));
+                self.held[self.held.len() - 1].clone()
+            }
+        };
+        self.loaded.retain(|(known, _)| known != key);
+        self.loaded.push((key.to_owned(), held.id.clone()));
+        held
+    }
+
+    /// What a request of this key loaded before, if it is still held.
+    pub(crate) fn loaded_by(&self, key: &str) -> Option<Arc<HeldModel>> {
+        let (_, id) = self.loaded.iter().find(|(known, _)| known == key)?;
+        self.by_id(id)
+    }
+
+    /// Gives a model a name, which any other loses.
+    pub(crate) fn name(&mut self, id: &str, name: &str) {
+        self.names.retain(|(known, _)| known != name);
+        self.names.push((name.to_owned(), id.to_owned()));
+    }
+
+    fn by_id(&self, id: &str) -> Option<Arc<HeldModel>> {
+        self.held.iter().find(|model| model.id == id).cloned()
+    }
+
+    /// The model of an id or name.
+    pub(crate) fn get(&self, asked: &str) -> Result<Arc<HeldModel>, ErrorObject> {
+        let named = self.names.iter().find(|(name, _)| name == asked).and_then(|(_, id)| self.by_id(id));
+        named.or_else(|| self.by_id(asked)).ok_or_else(|| {
+            let names = self.names.iter().map(|(name, _)| name.as_str());
+            let near = nearest(asked, names.chain(self.held.iter().map(|model| model.id.as_str())));
+            ErrorObject::new(ErrorKind::NotFound, format!("no model `{asked}` is loaded"))
+                .field("model")
+                .value(asked)
+                .expected("an id or name that `model.load` gave")
+                .hint(format!("load it first: model.load source={asked}"))
+                .nearest(near)
+        })
+    }
+
+    /// All models, in the order in which they came.
+    pub(crate) fn all(&self) -> &[Arc<HeldModel>] {
+        &self.held
+    }
+
+    /// What else a model answers to.
+    pub(crate) fn names_of(&self, id: &str) -> Vec<String> {
+        self.names.iter().filter(|(_, of)| of == id).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Lets a model go.
+    pub(crate) fn drop_model(&mut self, id: &str) {
+        self.held.retain(|model| model.id != id);
+        self.names.retain(|(_, of)| of != id);
+        self.loaded.retain(|(_, of)| of != id);
+    }
+}

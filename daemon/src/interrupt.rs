@@ -1,0 +1,52 @@
+//! Whether a query is still wanted: its caller may go away, cancel it, or have given it only so many seconds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use models::{Interrupt, Interrupted};
+
+/// Set once, by whoever does not want the answer any more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CancelFlag(Arc<AtomicBool>);
+
+impl CancelFlag {
+    /// Stops what polls it.
+    pub(crate) fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was set.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Sets the flag when dropped, as a request is whose connection closes.
+#[derive(Debug)]
+pub(crate) struct CancelOnDrop(pub(crate) CancelFlag);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// What a query polls between layers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Token {
+    pub(crate) cancel: CancelFlag,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Interrupt for Token {
+    fn check(&self) -> Result<(), Interrupted> {
+        if self.cancel.is_cancelled() {
+            return Err(Interrupted::Cancelled);
+        }
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(Interrupted::DeadlineExceeded),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `input.*`.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use client_protocol::input::{Dropped, InputParams, Inputs, LoadParams, Loaded};
+use client_protocol::{ErrorKind, ErrorObject, NoParams, Tensor};
+use models::front_ends::image::{self, ImageFrontEnd};
+
+use crate::files;
+use crate::held_input::{Content, HeldInput, check_finite, of_image};
+use crate::interrupt::Token;
+use crate::npy;
+use crate::state::State;
+
+pub(crate) fn load(state: &Arc<State>, params: LoadParams, _: &Token) -> Result<Loaded, ErrorObject> {
+    let front_end = params.frontend.as_ref().map(crate::requests::model::front_end).transpose()?;
+    let input = match (params.path, params.data, params.tensor) {
+        (Some(path), None, None) => from_path(state, &path, front_end)?,
+        (None, Some(data), None) => {
+            let bytes = BASE64
+                .decode(data)
+                .map_err(|error| ErrorObject::invalid("data", format!("`data` is no base64: {error}")))?;
+            from_bytes(state, bytes, params.format.as_deref(), None, front_end)?
+        }
+        (None, None, Some(tensor)) => from_tensor(&tensor)?,
+        _ => {
+            let message = "an input is given by exactly one of `path`, `data` and `tensor`";
+            return Err(ErrorObject::new(ErrorKind::InvalidParams, message).field("path"));
+        }
+    };
+    if let Some(model) = &params.model {
+        let model = state.models().get(model)?;
+        input.prepared_for(&model)?;
+    }
+    let held = state.inputs().hold(input, state.config.input_bytes)?;
+    Ok(describe(&held))
+}
+
+/// Reads a photo or an array from a file.
+pub(crate) fn from_path(state: &State, path: &str, front_end: Option<ImageFrontEnd>) -> Result<HeldInput, ErrorObject> {
+    let bytes = files::read_limited(path, "path", state.config.limits.file_bytes)?;
+    from_bytes(state, bytes, None, Some(path), front_end)
+}
+
+fn from_bytes(
+    state: &State,
+    bytes: Vec<u8>,
+    format: Option<&str>,
+    path: Option<&str>,
+    front_end: Option<ImageFrontEnd>,
+) -> Result<HeldInput, ErrorObject> {
+    let name = path.unwrap_or("the data");
+    let kind = kind_of(&bytes, format, name)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bytes).update(format!("{front_end:?}").as_bytes());
+    let id = hasher.finalize().to_hex()[..16].to_owned();
+    let content = match kind {
+        Kind::Npy => {
+            let corrupt = |reason: String| {
+                ErrorObject::new(ErrorKind::CorruptFile, format!("`{name}`: {reason}")).field("path").value(name)
+            };
+            let array = npy::read(&bytes).map_err(corrupt)?;
+            check_finite(&array, &format!("`{name}`"))?;
+            Content::Array(array)
+        }
+        Kind::Image => {
+            let size = image::checked_size(&bytes, state.config.limits.image_pixels)
+                .map_err(|error| of_image(&error, path))?;
+            Content::Image { bytes, size }
+        }
+    };
+    Ok(HeldInput::new(id, path.map(str::to_owned), content, front_end))
+}
+
+enum Kind {
+    Npy,
+    Image,
+}
+
+fn kind_of(bytes: &[u8], format: Option<&str>, name: &str) -> Result<Kind, ErrorObject> {
+    const PNG: &[u8] = b"\x89PNG";
+    const JPEG: &[u8] = b"\xff\xd8\xff";
+    const NPY: &[u8] = b"\x93NUMPY";
+    if let Some(format) = format {
+        if !["png", "jpeg", "jpg", "npy"].contains(&format) {
+            let message = format!("`format` {format} is not understood; png, jpeg and npy are");
+            return Err(ErrorObject::invalid("format", message).value(format).expected("png, jpeg or npy"));
+        }
+    }
+    if bytes.starts_with(NPY) {
+        return Ok(Kind::Npy);
+    }
+    if bytes.starts_with(PNG) || bytes.starts_with(JPEG) {
+        return Ok(Kind::Image);
+    }
+    let found = if bytes.is_empty() {
+        "it is empty".to_owned()
+    } else {
+        let first: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        format!("it begins with {}", first.join(" "))
+    };
+    let message = format!("`{name}` is no PNG, JPEG or NumPy file: {found}");
+    Err(ErrorObject::new(ErrorKind::CorruptFile, message)
+        .field("path")
+        .value(name)
+        .expected("a PNG, JPEG or .npy file"))
+}
+
+/// An input of numbers that came with the request.
+pub(crate) fn from_tensor(tensor: &Tensor) -> Result<HeldInput, ErrorObject> {
+    let numbers = tensor.numbers().map_err(|message| ErrorObject::invalid("tensor", message))?;
+    let array = npy::Array { shape: tensor.shape.clone(), numbers };
+    check_finite(&array, "`tensor`")?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("{:?}", array.shape).as_bytes());
+    array.numbers.iter().for_each(|number| {
+        hasher.update(&number.to_le_bytes());
+    });
+    let id = hasher.finalize().to_hex()[..16].to_owned();
+    Ok(HeldInput::new(id, None, Content::Array(array), None))
+}
+
+fn describe(input: &HeldInput) -> Loaded {
+    let (kind, shape) = match &input.content {
+        Content::Image { size: (columns, rows), .. } => ("image", vec![*rows as usize, *columns as usize, 3]),
+        Content::Array(array) => ("tensor", array.shape.clone()),
+    };
+    Loaded { input: input.id.clone(), kind: kind.to_owned(), shape, duration: None, path: input.path.clone() }
+}
+
+pub(crate) fn list(state: &Arc<State>, _: NoParams, _: &Token) -> Result<Inputs, ErrorObject> {
+    Ok(Inputs { inputs: state.inputs().all().iter().map(|input| describe(input)).collect() })
+}
+
+pub(crate) fn drop_input(state: &Arc<State>, params: InputParams, _: &Token) -> Result<Dropped, ErrorObject> {
+    let held = state.inputs().get(&params.input)?;
+    state.inputs().drop_input(&held.id);
+    state.traces.drop_where(|key| key.input == held.id);
+    Ok(Dropped { input: held.id.clone() })
+}

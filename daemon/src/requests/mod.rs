@@ -1,0 +1,112 @@
+//! What each method does: convert in, ask, convert out. One file a noun; the table below is all that is served.
+
+mod activation;
+pub(crate) mod asked;
+mod attribution;
+mod input;
+mod job;
+mod model;
+mod server;
+mod visualization;
+
+use std::sync::Arc;
+
+use client_protocol::method_table as methods;
+use client_protocol::{ErrorKind, ErrorObject, Method};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::interrupt::Token;
+use crate::state::State;
+
+/// Where a method is worked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// At once: it only looks things up.
+    Immediate,
+    /// On a thread that may wait for files.
+    Files,
+    /// On the device's queue.
+    Compute,
+}
+
+type Answer = fn(&Arc<State>, Map<String, Value>, &Token) -> Result<Box<RawValue>, ErrorObject>;
+
+/// A method that is served.
+#[derive(Clone, Copy)]
+pub(crate) struct Handler {
+    pub(crate) name: &'static str,
+    pub(crate) lane: Lane,
+    pub(crate) answer: Answer,
+}
+
+macro_rules! handlers {
+    ($($method:ident in $lane:ident by $handler:path;)+) => {
+        &[$(Handler {
+            name: methods::$method::NAME,
+            lane: Lane::$lane,
+            answer: |state, params, token| {
+                let params = parse::<<methods::$method as Method>::Params>(params)?;
+                let result: <methods::$method as Method>::Result = $handler(state, params, token)?;
+                written(&result)
+            },
+        }),+]
+    };
+}
+
+/// Everything served but `cancel` and `rpc.discover`, which the connection answers.
+pub(crate) const HANDLERS: &[Handler] = handlers! {
+    ServerInfo in Immediate by server::info;
+    ServerStats in Immediate by server::stats;
+    ServerShutdown in Immediate by server::shutdown;
+    ModelLoad in Files by model::load;
+    ModelList in Files by model::list;
+    ModelDescribe in Immediate by model::describe;
+    ModelUnload in Immediate by model::unload;
+    ModelForward in Compute by model::forward;
+    ModelPredict in Compute by model::predict;
+    InputLoad in Files by input::load;
+    InputList in Immediate by input::list;
+    InputDrop in Immediate by input::drop_input;
+    ActivationGet in Compute by activation::get;
+    AttributionSaliency in Compute by attribution::saliency;
+    AttributionInputXGradient in Compute by attribution::input_x_gradient;
+    AttributionGuidedBackprop in Compute by attribution::guided_backprop;
+    AttributionDeconvnet in Compute by attribution::deconvnet;
+    AttributionGradCam in Compute by attribution::grad_cam;
+    AttributionGuidedGradCam in Compute by attribution::guided_grad_cam;
+    VisualizationGradient in Compute by visualization::gradient;
+    JobList in Immediate by job::list;
+    JobGet in Immediate by job::get;
+    JobCancel in Immediate by job::cancel;
+};
+
+/// The handler of a method.
+pub(crate) fn find_handler(name: &str) -> Option<&'static Handler> {
+    HANDLERS.iter().find(|handler| handler.name == name)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(params: Map<String, Value>) -> Result<T, ErrorObject> {
+    serde_json::from_value(Value::Object(params))
+        .map_err(|error| ErrorObject::new(ErrorKind::InvalidParams, error.to_string()))
+}
+
+fn written<T: serde::Serialize>(result: &T) -> Result<Box<RawValue>, ErrorObject> {
+    serde_json::value::to_raw_value(result)
+        .map_err(|error| ErrorObject::new(ErrorKind::InternalError, format!("the answer cannot be written: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_served_is_what_the_protocol_lists() {
+        let mut served: Vec<&str> =
+            HANDLERS.iter().map(|handler| handler.name).chain(["cancel", "rpc.discover"]).collect();
+        let mut listed: Vec<&str> = client_protocol::methods().iter().map(|method| method.name).collect();
+        served.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(served, listed);
+    }
+}

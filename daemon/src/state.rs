@@ -1,0 +1,84 @@
+//! What the daemon knows between two requests, all of it named by content.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::compute_queue::ComputeQueue;
+use crate::held_input::Inputs;
+use crate::held_model::Models;
+use crate::jobs::Jobs;
+use crate::trace_cache::TraceCache;
+
+/// What was decided at start.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) build: String,
+    pub(crate) started_by: Option<String>,
+    pub(crate) socket: PathBuf,
+    pub(crate) runtime_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) cache_dir: PathBuf,
+    pub(crate) threads: usize,
+    pub(crate) limits: client_protocol::server::Limits,
+    /// Bytes of inputs that are held.
+    pub(crate) input_bytes: usize,
+    /// Bytes of job results that are kept.
+    pub(crate) job_bytes: usize,
+}
+
+/// Everything.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) started: Instant,
+    pub(crate) traces: TraceCache,
+    pub(crate) compute: ComputeQueue,
+    pub(crate) jobs: Jobs,
+    pub(crate) counters: Counters,
+    /// Told when `server.shutdown` asks for the end.
+    pub(crate) shutdown: tokio::sync::watch::Sender<bool>,
+    models: Mutex<Models>,
+    inputs: Mutex<Inputs>,
+    /// Held while a model loads, so that two requests for one do the work once.
+    pub(crate) loading: Mutex<()>,
+}
+
+/// Figures for `server.stats`.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) forward_passes: AtomicU64,
+    pub(crate) backward_walks: AtomicU64,
+    pub(crate) answered: AtomicU64,
+    pub(crate) failed: AtomicU64,
+}
+
+impl State {
+    /// An empty state with its compute thread.
+    pub(crate) fn new(config: Config) -> std::io::Result<State> {
+        Ok(State {
+            started: Instant::now(),
+            traces: TraceCache::new(config.limits.trace_bytes),
+            compute: ComputeQueue::start("cpu", config.limits.waiting_queries)?,
+            jobs: Jobs::new(config.job_bytes),
+            counters: Counters::default(),
+            shutdown: tokio::sync::watch::channel(false).0,
+            models: Mutex::default(),
+            inputs: Mutex::default(),
+            loading: Mutex::default(),
+            config,
+        })
+    }
+
+    /// The models held.
+    pub(crate) fn models(&self) -> MutexGuard<'_, Models> {
+        // A panic elsewhere leaves lists that are whole: entries are pushed and removed in one step.
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The inputs held.
+    pub(crate) fn inputs(&self) -> MutexGuard<'_, Inputs> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
