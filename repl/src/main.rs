@@ -9,15 +9,18 @@ use clap::Parser;
 
 mod command_line;
 mod connection;
+mod doctor;
 mod help;
 mod method_table;
 mod npy;
 mod output;
 mod print;
 mod progress;
+mod prompt;
 mod query_language;
 mod run;
 mod session;
+mod stdio_bridge;
 
 fn main() -> ExitCode {
     run::run(command_line::CommandLine::parse())

@@ -8,9 +8,12 @@ use clap::CommandFactory;
 
 use crate::command_line::{Action, CommandLine, Options};
 use crate::connection::{self, Address, Client, ConnectionError, default_socket};
+use crate::doctor;
 use crate::output::{self, Output};
+use crate::prompt;
 use crate::query_language::{absolute, parse};
 use crate::session::{LineError, Next, Reach, Session};
+use crate::stdio_bridge::bridge;
 
 /// Does what a command line says.
 pub(crate) fn run(command_line: CommandLine) -> ExitCode {
@@ -19,15 +22,23 @@ pub(crate) fn run(command_line: CommandLine) -> ExitCode {
         Ok(reach) => reach,
         Err(error) => return fail(&LineError::Connection(error), ""),
     };
-    connection::catch_interrupts();
     match command_line.action {
         Some(Action::Completions { shell }) => {
             clap_complete::generate(shell, &mut CommandLine::command(), "introspect", &mut io::stdout());
             ExitCode::SUCCESS
         }
         Some(Action::Stop) => stop(&reach),
-        Some(Action::Doctor) => ExitCode::FAILURE,
-        Some(Action::Stdio) => ExitCode::FAILURE,
+        Some(Action::Doctor) => match doctor::examine(&reach.address) {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        },
+        Some(Action::Stdio) => match bridge(&reach, &mut io::stdin().lock(), Box::new(io::stdout())) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("error: {why}");
+                ExitCode::FAILURE
+            }
+        },
         None => queries(command_line, reach, &folder),
     }
 }
@@ -48,6 +59,9 @@ fn queries(command_line: CommandLine, reach: Reach, folder: &Path) -> ExitCode {
             }
         };
     }
+    if io::stdin().is_terminal() {
+        return prompt::prompt(session);
+    }
     let mut text = String::new();
     match io::stdin().read_to_string(&mut text) {
         Ok(_) => script(&mut session, &text, options.keep_going),
@@ -64,6 +78,7 @@ fn script(session: &mut Session, text: &str, keep_going: bool) -> ExitCode {
         Ok(statements) => statements,
         Err(error) => return fail(&LineError::Query(error), text),
     };
+    connection::catch_interrupts();
     let mut status = ExitCode::SUCCESS;
     for statement in &statements {
         match session.run_statement(statement) {

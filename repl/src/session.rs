@@ -110,6 +110,14 @@ impl Session {
         &self.folder
     }
 
+    /// Makes the connection where there is none yet.
+    pub(crate) fn reach_daemon(&mut self) -> Result<(), LineError> {
+        if self.client.is_none() {
+            self.client = Some(self.reach.connect()?);
+        }
+        Ok(())
+    }
+
     /// Runs all statements of a text, up to the first that fails; nothing runs where the text cannot be parsed.
     pub(crate) fn run(&mut self, text: &str) -> Result<Next, LineError> {
         for statement in parse(text)? {

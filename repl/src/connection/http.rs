@@ -88,6 +88,18 @@ impl HttpConnection {
         self.answer(waiting)
     }
 
+    /// Sends a body and waits for the answer's, whatever its status; nothing where the connection had been closed.
+    pub(crate) fn ask(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, ConnectionError> {
+        match self.post(body, &mut || Ok(())) {
+            Ok(answer) if answer.status < 400 || answer.body.starts_with(b"{") => Ok(Some(answer.body)),
+            Ok(HttpAnswer { status, reason, .. }) => {
+                Err(ConnectionError::Refused { address: self.address.to_string(), status, reason })
+            }
+            Err(Failure::Closed) => Ok(None),
+            Err(Failure::Other(error)) => Err(error),
+        }
+    }
+
     fn answer(&mut self, waiting: Waiting) -> Result<HttpAnswer, Failure> {
         let head = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {

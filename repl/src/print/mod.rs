@@ -6,8 +6,10 @@ mod results;
 mod summary;
 mod table;
 
-pub(crate) use numbers::{bytes, count, length, number};
+pub(crate) use numbers::bytes;
 pub(crate) use picture::{show, terminal_protocol};
 pub(crate) use results::render;
-pub(crate) use summary::tensor_summary;
 pub(crate) use table::{Column, table};
+
+#[cfg(test)]
+mod tests;

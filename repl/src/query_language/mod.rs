@@ -18,3 +18,6 @@ pub(crate) use parser::parse;
 pub(crate) use paths::absolute;
 pub(crate) use schema::{Parameter, parameters};
 pub(crate) use syntax::{NodeKind, Statement, Text};
+
+#[cfg(test)]
+mod tests;
