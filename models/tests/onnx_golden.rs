@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use models::loaders::{LoadError, NoSiblings, onnx};
-use models::{Graph, Layout, Trace, Uninterrupted, Value};
+use models::{Dim, Graph, Layout, Trace, Uninterrupted, Value};
 
 fn case(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)
@@ -55,7 +55,8 @@ fn computes_what_pytorch_computes(name: &str) -> Graph {
 
 #[test]
 fn a_plain_network() {
-    computes_what_pytorch_computes("vgg-a");
+    let graph = computes_what_pytorch_computes("vgg-a");
+    assert_eq!(graph.input_shape(graph.inputs()[0]), [Dim::Known(3), Dim::Known(32), Dim::Known(32)]);
 }
 
 #[test]
@@ -70,7 +71,8 @@ fn a_network_with_branches() {
 
 #[test]
 fn a_network_over_time() {
-    computes_what_pytorch_computes("speech-a");
+    let graph = computes_what_pytorch_computes("speech-a");
+    assert!(matches!(graph.input_shape(graph.inputs()[0]), [Dim::Known(_), Dim::Any(_)]));
 }
 
 #[test]

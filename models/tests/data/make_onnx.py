@@ -167,6 +167,13 @@ def shapes():
     ]
     case("view-by-slices", 13, (3, 2, 4, 5), joined, {"zero": ints(0), "two": ints(2), "four": ints(4)},
          input_shape=["batch", 2, "height", "width"])
+    # What the newer exporter writes for a flatten where the batch is open.
+    kept = [
+        ("Shape", "input", dict(start=0, end=1)),
+        ("Concat", "value0 rest", dict(axis=0)),
+        ("Reshape", "input value1", dict(allowzero=1)),
+    ]
+    case("view-by-first-length", 18, (3, 2, 4), kept, {"rest": ints(8)})
     # `torch.full(shape, -1)` against a shape, and the choice between both, as `expand` is written.
     expanded = [
         ("ConstantOfShape", "length", dict(value=numpy_helper.from_array(ints(1)))),
