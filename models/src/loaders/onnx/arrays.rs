@@ -4,8 +4,9 @@
 
 use super::tensor::{Constant, Numbers};
 
-/// The most numbers that a folded constant may have; the largest weights are stored, not computed.
-const MOST_FOLDED: usize = 1 << 28;
+/// The most numbers that a folded constant may have beyond what is stored, so that a small file cannot ask for much
+/// work; large weights are stored and not computed.
+const MOST_FOLDED: usize = 1 << 22;
 
 const MIXED: &str = "its inputs mix floats and whole numbers";
 
@@ -42,12 +43,13 @@ pub(super) fn from_start(axis: i64, rank: usize) -> Result<usize, String> {
         .ok_or_else(|| format!("axis {axis} of a value with {rank} axes"))
 }
 
-/// How many numbers a shape has, where they are not too many to be computed at load.
-pub(super) fn foldable_length(shape: &[usize]) -> Result<usize, String> {
+/// How many numbers a shape has, where they are not too many to be computed from so many stored ones.
+pub(super) fn foldable_length(shape: &[usize], n_stored: usize) -> Result<usize, String> {
+    let most = MOST_FOLDED.max(n_stored);
     let length = shape.iter().try_fold(1usize, |n, &length| n.checked_mul(length));
-    length.filter(|length| *length <= MOST_FOLDED).ok_or_else(|| {
-        format!("a constant of shape {shape:?} is too large to be folded; at most {MOST_FOLDED} numbers are")
-    })
+    length
+        .filter(|length| *length <= most)
+        .ok_or_else(|| format!("a constant of shape {shape:?} is too large to be folded; at most {most} numbers are"))
 }
 
 /// Lengths that were computed, none of them negative.
@@ -106,7 +108,7 @@ pub(super) fn gather(data: &Constant, indices: &Constant, axis: i64) -> Result<C
         .map_err(|_| format!("indices {:?} along an axis of length {}", indices.numbers, data.shape[axis]))?;
     let shape: Vec<usize> =
         data.shape[..axis].iter().chain(&indices.shape).chain(&data.shape[axis + 1..]).copied().collect();
-    foldable_length(&shape)?;
+    foldable_length(&shape, data.numbers.len())?;
     Ok(Constant { shape, numbers: take(data, axis, &wanted) })
 }
 
@@ -246,32 +248,37 @@ fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
         _ => Err(format!("shapes {a:?} and {b:?} cannot be broadcast")),
     };
     let shape: Vec<usize> = (0..rank).map(both).collect::<Result<_, _>>()?;
-    foldable_length(&shape)?;
+    let product = |shape: &[usize]| shape.iter().product::<usize>();
+    foldable_length(&shape, product(a).max(product(b)))?;
     Ok(shape)
 }
 
 /// For each place of a broadcast shape the place within one of the operands.
-fn places_in<'a>(operand: &'a [usize], shape: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+fn places_in(operand: &[usize], shape: &[usize]) -> Vec<usize> {
+    if operand == shape {
+        return (0..shape.iter().product()).collect();
+    }
     let skipped = shape.len() - operand.len();
-    (0..shape.iter().product()).map(move |index| {
-        let position = crate::value::unravel(index, shape);
-        position[skipped..]
-            .iter()
-            .zip(operand)
-            .fold(0, |place, (&at, &length)| place * length + if length == 1 { 0 } else { at })
-    })
+    let length_of = |axis: usize| if axis < skipped { 1 } else { operand[axis - skipped] };
+    let mut places = vec![0];
+    for (axis, &length) in shape.iter().enumerate() {
+        let own = length_of(axis);
+        let along = |at: usize| if own == 1 { 0 } else { at };
+        places = places.iter().flat_map(|place| (0..length).map(move |at| place * own + along(at))).collect();
+    }
+    places
 }
 
 pub(super) fn expand(input: &Constant, target: &Constant) -> Result<Constant, String> {
     let shape = broadcast(&input.shape, &lengths(target)?)?;
-    let numbers = picked(&input.numbers, places_in(&input.shape, &shape));
+    let numbers = picked(&input.numbers, places_in(&input.shape, &shape).into_iter());
     Ok(Constant { numbers, shape })
 }
 
 /// The same number (0 by default) everywhere.
 pub(super) fn constant_of_shape(shape: &Constant, value: Option<&Constant>) -> Result<Constant, String> {
     let shape = lengths(shape)?;
-    let length = foldable_length(&shape)?;
+    let length = foldable_length(&shape, 0)?;
     let numbers = match value.map(|value| &value.numbers) {
         None => Numbers::Float(vec![0.0; length]),
         Some(Numbers::Float(value)) => Numbers::Float(vec![value.first().copied().unwrap_or(0.0); length]),
@@ -302,7 +309,7 @@ pub(super) fn binary(
 ) -> Result<Constant, String> {
     let (a, b) = (first(inputs)?, second(inputs)?);
     let shape = broadcast(&a.shape, &b.shape)?;
-    let places = places_in(&a.shape, &shape).zip(places_in(&b.shape, &shape));
+    let places = places_in(&a.shape, &shape).into_iter().zip(places_in(&b.shape, &shape));
     let numbers = match (&a.numbers, &b.numbers) {
         (Numbers::Whole(a), Numbers::Whole(b)) => {
             let numbers: Option<Vec<i64>> = places.map(|(i, j)| whole(a[i], b[j])).collect();
@@ -328,9 +335,11 @@ pub(super) fn choose(inputs: &[Option<&Constant>]) -> Result<Constant, String> {
     let condition = first(inputs)?;
     let (a, b) = (second(inputs)?, inputs.get(2).copied().flatten().ok_or("its third input is missing")?);
     let shape = broadcast(&broadcast(&a.shape, &b.shape)?, &condition.shape)?;
-    let (a, b) = (picked(&a.numbers, places_in(&a.shape, &shape)), picked(&b.numbers, places_in(&b.shape, &shape)));
+    let broadcast_to = |constant: &Constant| picked(&constant.numbers, places_in(&constant.shape, &shape).into_iter());
+    let (a, b) = (broadcast_to(a), broadcast_to(b));
     let conditions = whole(condition)?;
-    let decided: Vec<bool> = places_in(&condition.shape, &shape).map(|place| conditions[place] != 0).collect();
+    let decided: Vec<bool> =
+        places_in(&condition.shape, &shape).into_iter().map(|place| conditions[place] != 0).collect();
     let numbers = match (&a, &b) {
         (Numbers::Whole(a), Numbers::Whole(b)) => Numbers::Whole(chosen(&decided, a, b)),
         (Numbers::Float(a), Numbers::Float(b)) => Numbers::Float(chosen(&decided, a, b)),
