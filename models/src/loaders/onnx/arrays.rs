@@ -238,8 +238,8 @@ pub(super) fn transpose(input: &Constant, order: Option<Vec<i64>>) -> Result<Con
     Ok(Constant { numbers, shape })
 }
 
-/// The shape of two that are broadcast against each other.
-fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
+/// The shape of two that are broadcast against each other, of which so many numbers are stored.
+fn broadcast(a: &[usize], b: &[usize], n_stored: usize) -> Result<Vec<usize>, String> {
     let rank = a.len().max(b.len());
     let length = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis]);
     let both = |axis| match (length(a, axis), length(b, axis)) {
@@ -248,8 +248,7 @@ fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
         _ => Err(format!("shapes {a:?} and {b:?} cannot be broadcast")),
     };
     let shape: Vec<usize> = (0..rank).map(both).collect::<Result<_, _>>()?;
-    let product = |shape: &[usize]| shape.iter().product::<usize>();
-    foldable_length(&shape, product(a).max(product(b)))?;
+    foldable_length(&shape, n_stored)?;
     Ok(shape)
 }
 
@@ -270,7 +269,7 @@ fn places_in(operand: &[usize], shape: &[usize]) -> Vec<usize> {
 }
 
 pub(super) fn expand(input: &Constant, target: &Constant) -> Result<Constant, String> {
-    let shape = broadcast(&input.shape, &lengths(target)?)?;
+    let shape = broadcast(&input.shape, &lengths(target)?, input.numbers.len())?;
     let numbers = picked(&input.numbers, places_in(&input.shape, &shape).into_iter());
     Ok(Constant { numbers, shape })
 }
@@ -308,7 +307,7 @@ pub(super) fn binary(
     whole: fn(i64, i64) -> Option<i64>,
 ) -> Result<Constant, String> {
     let (a, b) = (first(inputs)?, second(inputs)?);
-    let shape = broadcast(&a.shape, &b.shape)?;
+    let shape = broadcast(&a.shape, &b.shape, a.numbers.len().max(b.numbers.len()))?;
     let places = places_in(&a.shape, &shape).into_iter().zip(places_in(&b.shape, &shape));
     let numbers = match (&a.numbers, &b.numbers) {
         (Numbers::Whole(a), Numbers::Whole(b)) => {
@@ -334,7 +333,8 @@ pub(super) fn choose(inputs: &[Option<&Constant>]) -> Result<Constant, String> {
     }
     let condition = first(inputs)?;
     let (a, b) = (second(inputs)?, inputs.get(2).copied().flatten().ok_or("its third input is missing")?);
-    let shape = broadcast(&broadcast(&a.shape, &b.shape)?, &condition.shape)?;
+    let n_stored = a.numbers.len().max(b.numbers.len()).max(condition.numbers.len());
+    let shape = broadcast(&broadcast(&a.shape, &b.shape, n_stored)?, &condition.shape, n_stored)?;
     let broadcast_to = |constant: &Constant| picked(&constant.numbers, places_in(&constant.shape, &shape).into_iter());
     let (a, b) = (broadcast_to(a), broadcast_to(b));
     let conditions = whole(condition)?;

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::arrays::{is_float, reshaped, whole};
-use super::folding::{N_SCENARIOS, Scenarios};
+use super::folding::{Known, N_SCENARIOS, Scenarios};
 use super::reading::{Read, Reading, layer_name};
+use crate::error::ModelError;
 use crate::loaders::LoadError;
 use crate::operators::{
     Activation, Arithmetic, ArithmeticFunction, AveragePool, BatchNorm, Concat, Dense, Flatten, Identity, LogSoftmax,
@@ -144,7 +145,8 @@ impl Reading<'_> {
         }
     }
 
-    pub(super) fn at_node(&self, error: crate::error::ModelError) -> LoadError {
+    /// An operator's own refusal, with the node's name.
+    pub(super) fn at_node(&self, error: ModelError) -> LoadError {
         error.at_node(layer_name(self.node)).into()
     }
 
@@ -253,7 +255,7 @@ impl Reading<'_> {
             }
             // An exporter that was shown a fixed batch writes it as a number; the batch is meant.
             let is_batch = numbers.first().is_some_and(|first| *first == 1 || Some(*first) == self.declared_batch);
-            if is_batch && matches!(target, crate::loaders::onnx::folding::Known::Constant(_)) {
+            if is_batch && matches!(target, Known::Constant(_)) {
                 numbers[0] = shape[0] as i64;
             }
             results[scenario] = reshaped(shape, &numbers).map_err(|reason| self.refused(reason))?;
