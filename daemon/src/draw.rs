@@ -1,25 +1,221 @@
-//! placeholder
+//! Which picture an answer gets: photos with maps over or beside them, channels as a grid, time as a curve.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use client_protocol::model::ClassScore;
+use client_protocol::{AnswerOptions, ErrorKind, ErrorObject, Picture, PictureFormat, PictureRequest, nearest};
+use models::front_ends::image::PreparedImage;
+use pictures::{Axis, COLORMAP_NAMES, Colormap, Curve, Format, Map, Options};
+
 use crate::held_input::PreparedInput;
 use crate::requests::asked::AskedInput;
 use crate::to_protocol::Array;
-use client_protocol::model::ClassScore;
-use client_protocol::{AnswerOptions, ErrorObject, Picture};
-pub(crate) fn of_array(
-    _: &AnswerOptions,
-    _: &Array,
-    _: Option<&PreparedInput>,
-    _: &str,
-) -> Result<Option<Picture>, ErrorObject> {
-    Ok(None)
+
+/// What is shown of a map with red, green and blue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// The largest size among the three.
+    Magnitude,
+    /// The three as colours, grey where they are 0.
+    Colors,
 }
+
+/// A picture of a map over the input's places.
 pub(crate) fn of_map(
-    _: &AnswerOptions,
-    _: &Array,
-    _: Option<&PreparedInput>,
-    _: &str,
+    answer: &AnswerOptions,
+    array: &Array,
+    prepared: Option<&PreparedInput>,
+    look: Look,
+    title: &str,
 ) -> Result<Option<Picture>, ErrorObject> {
-    Ok(None)
+    let Some(request) = &answer.picture else { return Ok(None) };
+    let (array, title) = first_of_list(array, title);
+    let options = options(request, &title)?;
+    let photo = prepared.and_then(|prepared| prepared.photo.as_ref()).filter(|_| request.overlay != Some(false));
+    match (&array.shape[..], photo) {
+        ([rows, columns], Some(photo)) if is_spatial(&array) => {
+            let map = map_of(&array.numbers, *rows, *columns, &array.axes[0], &array.axes[1]);
+            // As fine as the photo is beside it; coarser lies over it.
+            let is_fine = [*rows, *columns] == photo.shape[1..] && request.overlay != Some(true) && is_speckled(&array);
+            drawn(
+                if is_fine {
+                    pictures::beside(&map, &photo.crop, &options)
+                } else {
+                    pictures::overlay(&map, &photo.crop, &options)
+                },
+                &options,
+            )
+        }
+        ([n_channels, rows, columns], photo) => {
+            let largest = largest_of_channels(&array.numbers, rows * columns);
+            let map = map_of(&largest, *rows, *columns, &array.axes[1], &array.axes[2]);
+            drawn(of_places(&array, &map, photo, look, *n_channels, &options), &options)
+        }
+        _ => of_plain(&array, &options),
+    }
 }
-pub(crate) fn of_classes(_: &AnswerOptions, _: &[ClassScore], _: &AskedInput) -> Result<Option<Picture>, ErrorObject> {
-    Ok(None)
+
+fn of_places(
+    array: &Array,
+    map: &Map<'_>,
+    photo: Option<&PreparedImage>,
+    look: Look,
+    n_channels: usize,
+    options: &Options,
+) -> pictures::Result<pictures::Picture> {
+    match photo {
+        Some(photo) if look == Look::Colors && n_channels == 3 => {
+            pictures::rgb_of(&array.numbers, map, &photo.crop, options)
+        }
+        // What has fewer places than the photo was read at an inner layer.
+        Some(photo) if [map.rows, map.columns] != photo.shape[1..] => pictures::overlay(map, &photo.crop, options),
+        Some(photo) => pictures::beside(map, &photo.crop, options),
+        None => pictures::heat_map(map, options),
+    }
+}
+
+/// Whether neighbours differ much, as in a gradient and not in a map that was brought to more places.
+fn is_speckled(array: &Array) -> bool {
+    let columns = array.shape[1].max(1);
+    let (mut steps, mut sizes) = (0.0f64, 0.0f64);
+    for row in array.numbers.chunks_exact(columns) {
+        steps += row.windows(2).map(|pair| f64::from((pair[1] - pair[0]).abs())).sum::<f64>();
+        sizes += row.iter().map(|number| f64::from(number.abs())).sum::<f64>();
+    }
+    steps > 0.3 * sizes
+}
+
+fn is_spatial(array: &Array) -> bool {
+    array.axes[0].name == "row" && array.axes[1].name == "column"
+}
+
+/// A picture of what a layer computes: channels as a grid, channels over time as a map, features as a curve.
+pub(crate) fn of_array(
+    answer: &AnswerOptions,
+    array: &Array,
+    _: Option<&PreparedInput>,
+    title: &str,
+) -> Result<Option<Picture>, ErrorObject> {
+    let Some(request) = &answer.picture else { return Ok(None) };
+    let (array, title) = first_of_list(array, title);
+    let options = options(request, &title)?;
+    let [n_channels, rows, columns] = array.shape[..] else { return of_plain(&array, &options) };
+    let channels: Vec<Map<'_>> = array
+        .numbers
+        .chunks_exact((rows * columns).max(1))
+        .map(|numbers| map_of(numbers, rows, columns, &array.axes[1], &array.axes[2]))
+        .collect();
+    let names: Vec<String> = (0..n_channels).map(|channel| channel.to_string()).collect();
+    drawn(pictures::grid(&channels, &names, &options), &options)
+}
+
+/// A matrix as a heat map, a list as a curve.
+fn of_plain(array: &Array, options: &Options) -> Result<Option<Picture>, ErrorObject> {
+    match array.shape[..] {
+        [rows, columns] => drawn(
+            pictures::heat_map(&map_of(&array.numbers, rows, columns, &array.axes[0], &array.axes[1]), options),
+            options,
+        ),
+        [_] => {
+            let curve = Curve { name: String::new(), values: array.numbers.clone() };
+            drawn(pictures::curves(&[curve], &axis(&array.axes[0]), "value", options), options)
+        }
+        _ => {
+            let message = format!(
+                "there is no picture for an array of shape {:?}; ask for one channel or a reduction",
+                array.shape
+            );
+            Err(ErrorObject::new(ErrorKind::Unfit, message).field("picture"))
+        }
+    }
+}
+
+/// Probabilities as bars.
+pub(crate) fn of_classes(
+    answer: &AnswerOptions,
+    classes: &[ClassScore],
+    asked: &AskedInput,
+) -> Result<Option<Picture>, ErrorObject> {
+    let Some(request) = &answer.picture else { return Ok(None) };
+    let file = asked.held.path.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or("the input");
+    let options = options(request, &format!("prediction for {file}"))?;
+    let name = |class: &ClassScore| class.label.clone().unwrap_or_else(|| format!("class {}", class.index));
+    let names: Vec<String> = classes.iter().map(name).collect();
+    let shares: Vec<f64> = classes.iter().map(|class| class.probability).collect();
+    drawn(pictures::bar_chart(&names, &shares, &options), &options)
+}
+
+/// The first of several, whose number the title then tells.
+fn first_of_list(array: &Array, title: &str) -> (Array, String) {
+    let mut array = array.clone();
+    let mut title = title.to_owned();
+    while array.axes.first().is_some_and(|axis| ["input", "target"].contains(&axis.name.as_str())) {
+        let axis = array.axes.remove(0);
+        let length = array.shape.remove(0);
+        array.numbers.truncate(array.shape.iter().product());
+        title += &format!(" (first {} of {length})", axis.name);
+    }
+    (array, title)
+}
+
+/// For each place the number of the largest size among the channels, without its sign.
+fn largest_of_channels(numbers: &[f32], n_places: usize) -> Vec<f32> {
+    let largest = |place: usize| {
+        numbers.iter().skip(place).step_by(n_places.max(1)).fold(0.0f32, |largest, number| largest.max(number.abs()))
+    };
+    (0..n_places).map(largest).collect()
+}
+
+fn map_of<'a>(
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_axis: &client_protocol::Axis,
+    column_axis: &client_protocol::Axis,
+) -> Map<'a> {
+    Map { values, rows, columns, row_axis: axis(row_axis), column_axis: axis(column_axis) }
+}
+
+fn axis(axis: &client_protocol::Axis) -> Axis {
+    Axis {
+        name: axis.name.clone(),
+        unit: axis.unit.clone(),
+        start: axis.start.unwrap_or(0.0),
+        step: axis.step.unwrap_or(1.0),
+        values: axis.values.clone(),
+    }
+}
+
+fn options(request: &PictureRequest, title: &str) -> Result<Options, ErrorObject> {
+    let colormap = request.colormap.as_deref().map(|name| {
+        Colormap::named(name).ok_or_else(|| {
+            let known = COLORMAP_NAMES.join(", ");
+            ErrorObject::invalid("colormap", format!("no colour map `{name}`; there are {known}"))
+                .value(name)
+                .expected(known)
+                .nearest(nearest(name, COLORMAP_NAMES))
+        })
+    });
+    Ok(Options {
+        format: match request.format {
+            PictureFormat::Png => Format::Png,
+            PictureFormat::Svg => Format::Svg,
+        },
+        title: request.title.clone().unwrap_or_else(|| title.to_owned()),
+        colormap: colormap.transpose()?,
+        width: request.width,
+    })
+}
+
+fn drawn(picture: pictures::Result<pictures::Picture>, options: &Options) -> Result<Option<Picture>, ErrorObject> {
+    let picture = picture.map_err(|error| match error {
+        pictures::PictureError::Width { .. } => ErrorObject::invalid("width", error.to_string()),
+        _ => ErrorObject::new(ErrorKind::Unfit, error.to_string()).field("picture"),
+    })?;
+    Ok(Some(match options.format {
+        Format::Png => Picture { format: PictureFormat::Png, data: BASE64.encode(picture.bytes) },
+        Format::Svg => {
+            Picture { format: PictureFormat::Svg, data: String::from_utf8_lossy(&picture.bytes).into_owned() }
+        }
+    }))
 }

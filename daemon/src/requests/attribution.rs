@@ -11,7 +11,7 @@ use introspection::rules::activations_with_plain_gradient;
 use models::{Outlet, Value};
 use serde_json::json;
 
-use crate::draw;
+use crate::draw::{self, Look};
 use crate::errors;
 use crate::held_model::HeldModel;
 use crate::interrupt::Token;
@@ -36,13 +36,23 @@ struct Asking<'a> {
     token: &'a Token,
     /// The name in titles.
     name: &'static str,
+    /// How its picture is drawn.
+    look: Look,
     settings: Vec<(&'static str, serde_json::Value)>,
     notes: Vec<String>,
 }
 
 pub(crate) fn saliency(state: &Arc<State>, params: SaliencyParams, token: &Token) -> Result<Attribution, ErrorObject> {
     let settings = vec![("post", json!(params.post))];
-    let asking = Asking { state, question: &params.question, token, name: "saliency", settings, notes: vec![] };
+    let asking = Asking {
+        state,
+        question: &params.question,
+        token,
+        name: "saliency",
+        look: Look::Magnitude,
+        settings,
+        notes: vec![],
+    };
     asking.answer(&|model, asked, question| {
         let value = introspection::saliency(question).map_err(|error| errors::of_introspection(error, &model.graph))?;
         post_processed(Map { value, axes: axes_of(model, &asked.prepared, question.at) }, params.post)
@@ -79,7 +89,8 @@ fn plain(
     changes_rectifiers: bool,
 ) -> Result<Attribution, ErrorObject> {
     let notes = if changes_rectifiers { rectifier_notes(&*state.models().get(&question.model)?) } else { vec![] };
-    let asking = Asking { state, question, token, name, settings: vec![], notes };
+    let look = if changes_rectifiers { Look::Colors } else { Look::Magnitude };
+    let asking = Asking { state, question, token, name, look, settings: vec![], notes };
     asking.answer(&|model, asked, question| {
         let value = method(question).map_err(|error| errors::of_introspection(error, &model.graph))?;
         Ok(Map { value, axes: axes_of(model, &asked.prepared, question.at) })
@@ -109,7 +120,15 @@ pub(crate) fn grad_cam(state: &Arc<State>, params: GradCamParams, token: &Token)
         ("upsample", json!(params.upsample)),
         ("interpolation", json!(params.interpolation)),
     ];
-    let asking = Asking { state, question: &params.question, token, name: "Grad-CAM", settings, notes: vec![] };
+    let asking = Asking {
+        state,
+        question: &params.question,
+        token,
+        name: "Grad-CAM",
+        look: Look::Magnitude,
+        settings,
+        notes: vec![],
+    };
     asking.answer(&|model, asked, question| {
         let of_error = |error| errors::of_introspection(error, &model.graph);
         let map = introspection::grad_cam(question, layer, params.relu).map_err(of_error)?;
@@ -132,7 +151,15 @@ pub(crate) fn guided_grad_cam(
     let interpolation = interpolation(params.interpolation);
     let settings = vec![("layer", json!(model.name_of(layer.node))), ("interpolation", json!(params.interpolation))];
     let notes = rectifier_notes(&model);
-    let asking = Asking { state, question: &params.question, token, name: "guided Grad-CAM", settings, notes };
+    let asking = Asking {
+        state,
+        question: &params.question,
+        token,
+        name: "guided Grad-CAM",
+        look: Look::Colors,
+        settings,
+        notes,
+    };
     asking.answer(&|model, asked, question| {
         let value = introspection::guided_grad_cam(question, layer, interpolation);
         let value = value.map_err(|error| errors::of_introspection(error, &model.graph))?;
@@ -231,7 +258,13 @@ impl Asking<'_> {
             false => arrays.remove(0),
         };
         let title = title(self.name, &resolved[0], last.as_ref().and_then(|asked| asked.held.path.as_deref()));
-        let picture = draw::of_map(&self.question.answer, &array, last.as_ref().map(|asked| &*asked.prepared), &title)?;
+        let picture = draw::of_map(
+            &self.question.answer,
+            &array,
+            last.as_ref().map(|asked| &*asked.prepared),
+            self.look,
+            &title,
+        )?;
         let tensor = array.encode(self.state, self.question.answer.encoding)?;
         let target = if is_list { OneOrMany::Many(resolved) } else { OneOrMany::One(resolved.remove(0)) };
         let settings = self.settings(&model, at);

@@ -7,7 +7,7 @@ use client_protocol::visualization::{GradientParams, GradientResult, Objective};
 use client_protocol::{ClassName, ErrorObject, ScoreOf, Target};
 use serde_json::json;
 
-use crate::draw;
+use crate::draw::{self, Look};
 use crate::errors;
 use crate::held_model::HeldModel;
 use crate::interrupt::Token;
@@ -28,7 +28,8 @@ pub(crate) fn gradient(
     let (value, gradient) = answer.map_err(|error| errors::of_introspection(error, &model.graph))?;
     state.counters.backward_walks.fetch_add(1, Ordering::Relaxed);
     let array = Array::of(&gradient, None, axes_of(&model, &asked.prepared, model.input()))?;
-    let picture = draw::of_map(&params.answer, &array, Some(&asked.prepared), "gradient of the objective")?;
+    let picture =
+        draw::of_map(&params.answer, &array, Some(&asked.prepared), Look::Magnitude, "gradient of the objective")?;
     let settings = settings([("objective", json!(params.objective))]);
     Ok(GradientResult { value, tensor: array.encode(state, params.answer.encoding)?, settings, picture })
 }
