@@ -38,7 +38,11 @@ mod tests {
         for format in [crate::Format::Png, crate::Format::Svg] {
             let options = Options { format, ..Options::default() };
             assert!(
-                curves(&[curve.clone()], &Axis::counted("time"), "activation", &options).unwrap().bytes.len() > 500
+                curves(std::slice::from_ref(&curve), &Axis::counted("time"), "activation", &options)
+                    .unwrap()
+                    .bytes
+                    .len()
+                    > 500
             );
         }
         let broken = Curve { values: vec![f32::INFINITY], ..curve };

@@ -33,11 +33,10 @@ pub fn grid(maps: &[Map<'_>], names: &[String], options: &Options) -> Result<Pic
     for (nth, map) in maps.iter().enumerate() {
         panels.push(panel((nth, map)));
     }
-    // One bar for all, at the last.
-    if let Some(last) = panels.last_mut() {
-        if maps.len() < columns * maps.len().div_ceil(columns) || maps.len() == 1 {
-            last.color_bar = Some(ColorBar { colormap, limits });
-        }
+    // One bar for all, in the last row where that has room for it.
+    let has_room = maps.len() < columns * maps.len().div_ceil(columns) || maps.len() == 1;
+    if let Some(last) = panels.last_mut().filter(|_| has_room) {
+        last.color_bar = Some(ColorBar { colormap, limits });
     }
     figure::draw(panels, columns, options, 960)
 }

@@ -83,11 +83,9 @@ fn kind_of(bytes: &[u8], format: Option<&str>, name: &str) -> Result<Kind, Error
     const PNG: &[u8] = b"\x89PNG";
     const JPEG: &[u8] = b"\xff\xd8\xff";
     const NPY: &[u8] = b"\x93NUMPY";
-    if let Some(format) = format {
-        if !["png", "jpeg", "jpg", "npy"].contains(&format) {
-            let message = format!("`format` {format} is not understood; png, jpeg and npy are");
-            return Err(ErrorObject::invalid("format", message).value(format).expected("png, jpeg or npy"));
-        }
+    if let Some(format) = format.filter(|format| !["png", "jpeg", "jpg", "npy"].contains(format)) {
+        let message = format!("`format` {format} is not understood; png, jpeg and npy are");
+        return Err(ErrorObject::invalid("format", message).value(format).expected("png, jpeg or npy"));
     }
     if bytes.starts_with(NPY) {
         return Ok(Kind::Npy);

@@ -35,9 +35,8 @@ pub(crate) fn load(state: &Arc<State>, params: LoadParams, token: &Token) -> Res
     models::Interrupt::check(token).map_err(errors::of_interrupted)?;
     check_device(params.device.as_deref())?;
     let key = load_key(state, &params);
-    if let Some(key) = &key
-        && let Some(model) = state.models().loaded_by(key)
-    {
+    let known = key.as_ref().and_then(|key| state.models().loaded_by(key));
+    if let Some(model) = known {
         return Ok(loaded(state, &model, &params, true));
     }
     let description = description_of(state, &params)?;

@@ -158,7 +158,7 @@ impl Convolution {
     fn forward_as<T: Element>(&self, input: &Value) -> Result<Value> {
         let geometry = self.geometry(input.shape())?;
         let input_last = input.to_channels_last()?;
-        let (pack, kernel): (fn(&[T], &Geometry) -> Vec<T>, Kernel<T>) =
+        let (pack, kernel): (Pack<T>, Kernel<T>) =
             if geometry.is_depthwise() { (pack_depthwise, depthwise::convolve) } else { (pack_forward, convolve) };
         let packed = self.packed::<T>(&self.forward_weights, &geometry, pack)?;
         let bias = self.params.bias.as_ref().map(Value::from_tensor).transpose()?;
@@ -191,6 +191,7 @@ impl Convolution {
     }
 }
 
+type Pack<T> = fn(&[T], &Geometry) -> Vec<T>;
 type Kernel<T> = fn(&Geometry, &[T], &[T], Option<&[T]>) -> Vec<T>;
 
 /// `[channels, 1, rows, columns]` → `[rows, columns, channels]`.
