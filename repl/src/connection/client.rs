@@ -1,5 +1,7 @@
 //! JSON-RPC 2.0 on a kept connection: a method's name and parameters go, a result or the daemon's error comes.
 
+use std::time::{Duration, Instant};
+
 use client_protocol::ErrorObject;
 use serde_json::{Map, Value, json};
 
@@ -28,9 +30,23 @@ impl Client {
         &self.address
     }
 
-    /// Calls a method; Ctrl-C cancels it.
+    /// Calls a method and waits for as long as it takes; Ctrl-C cancels it.
     pub(crate) fn call(&mut self, method: &str, params: &Map<String, Value>) -> Result<Value, ConnectionError> {
         self.call_waiting(method, params, &mut || Ok(()))
+    }
+
+    /// Calls a method that a daemon in good health answers at once; one that does not is given up.
+    pub(crate) fn call_within(&mut self, patience: Duration, method: &str) -> Result<Value, ConnectionError> {
+        let asked = Instant::now();
+        let (address, method_name) = (self.address.to_string(), method.to_owned());
+        self.call_waiting(method, &Map::new(), &mut || match asked.elapsed() > patience {
+            true => Err(ConnectionError::Silent {
+                address: address.clone(),
+                method: method_name.clone(),
+                seconds: patience.as_secs(),
+            }),
+            false => Ok(()),
+        })
     }
 
     /// Calls a method; `waiting` is called some times a second while it runs, and Ctrl-C cancels it.

@@ -21,6 +21,9 @@ pub(crate) enum ConnectionError {
     /// HTTP refused the request.
     #[error("the daemon at {address} refused the request: HTTP {status} {reason}")]
     Refused { address: String, status: u16, reason: String },
+    /// It listens and says nothing, not even what it is.
+    #[error("the daemon at {address} took the request {method} and did not answer within {seconds} s")]
+    Silent { address: String, method: String, seconds: u64 },
     /// Ctrl-C.
     #[error("interrupted; the query was cancelled")]
     Interrupted,
@@ -51,6 +54,9 @@ impl ConnectionError {
             }
             ConnectionError::Lost { .. } => {
                 Some("`introspect doctor` says where its log is; the next query starts it anew".to_owned())
+            }
+            ConnectionError::Silent { .. } => {
+                Some("end that process and ask again; `introspect doctor` says where its log is".to_owned())
             }
             ConnectionError::Start(_) => Some("`introspect doctor` says what is where".to_owned()),
             ConnectionError::UnsafeFolder { folder, .. } => Some(format!(

@@ -12,7 +12,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use client_protocol::server::Info;
-use serde_json::Map;
 
 use super::address::{Address, check_owner, own_folder};
 use super::client::Client;
@@ -39,7 +38,7 @@ pub(crate) fn connect_or_start(
         check_owner(folder)?;
     }
     match Client::connect(address) {
-        Ok(mut client) if may_start => match replacement(&mut client) {
+        Ok(mut client) if may_start => match replacement(&mut client)? {
             None => Ok(client),
             Some(daemon) => start(&daemon, socket, address, say),
         },
@@ -55,16 +54,17 @@ pub(crate) fn connect_or_start(
 }
 
 /// The daemon to run in place of the one that answers: ours, where we started that one from another build.
-fn replacement(client: &mut Client) -> Option<PathBuf> {
-    let info = client.call("server.info", &Map::new()).ok()?;
-    let info: Info = serde_json::from_value(info).ok()?;
+fn replacement(client: &mut Client) -> Result<Option<PathBuf>, ConnectionError> {
+    let info = client.call_within(PATIENCE, "server.info")?;
+    // What cannot be read as ours was not started by us, and its answers will tell more.
+    let Ok(info) = serde_json::from_value::<Info>(info) else { return Ok(None) };
+    let Address::Socket(socket) = client.address() else { return Ok(None) };
     if info.started_by.as_deref() != Some(STARTED_BY) {
-        return None;
+        return Ok(None);
     }
-    let daemon = beside_us_or_on_path()?;
-    let Address::Socket(socket) = client.address() else { return None };
-    let ours = kept_build_id(&daemon, socket.parent()?)?;
-    (ours != info.build).then_some(daemon)
+    let daemon = beside_us_or_on_path();
+    let ours = daemon.as_deref().zip(socket.parent()).and_then(|(daemon, folder)| kept_build_id(daemon, folder));
+    Ok(daemon.filter(|_| ours.is_some_and(|ours| ours != info.build)))
 }
 
 fn start(daemon: &Path, socket: &Path, address: &Address, say: &dyn Fn(&str)) -> Result<Client, ConnectionError> {
@@ -78,7 +78,7 @@ fn start(daemon: &Path, socket: &Path, address: &Address, say: &dyn Fn(&str)) ->
     // Another caller may have been here while we waited for the lock.
     let mut why = "none was running";
     if let Ok(mut client) = Client::connect(address) {
-        if replacement(&mut client).is_none() {
+        if replacement(&mut client)?.is_none() {
             return Ok(client);
         }
         why = "the one running was another build";
@@ -118,7 +118,7 @@ fn until_it_answers(
     let started = Instant::now();
     loop {
         if let Ok(mut client) = Client::connect(address)
-            && client.call("server.info", &Map::new()).is_ok()
+            && client.call_within(PATIENCE, "server.info").is_ok()
         {
             return Ok(client);
         }
@@ -155,7 +155,7 @@ fn last_lines(log: &Path, start: u64) -> String {
 
 /// Asks a daemon to end, and waits until nothing listens any more.
 pub(crate) fn ask_to_go(client: &mut Client, address: &Address) -> Result<(), ConnectionError> {
-    client.call("server.shutdown", &Map::new())?;
+    client.call_within(PATIENCE, "server.shutdown")?;
     let asked = Instant::now();
     while address.connect().is_ok() {
         if was_interrupted() {

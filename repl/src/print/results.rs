@@ -247,8 +247,17 @@ fn state(job: &Job) -> String {
 /// Any result, a line a field.
 fn fields(result: &Value) -> String {
     let Value::Object(object) = result else { return plain(result) };
+    // What was asked comes first, then the answer, then what one should know about it.
+    let rank = |name: &str| match name {
+        "target" => 0,
+        "tensor" => 2,
+        "notes" => 3,
+        _ => 1,
+    };
+    let mut fields: Vec<(&String, &Value)> = object.iter().collect();
+    fields.sort_by_key(|(name, _)| rank(name));
     let mut lines = Vec::new();
-    for (name, value) in object {
+    for (name, value) in fields {
         match name.as_str() {
             // What was done is in the raw result; a person asked for it and knows.
             "settings" | "picture" => {}

@@ -18,7 +18,11 @@ fn predictions_are_bars() {
             {"index": 281, "label": "tabby, tabby cat", "logit": 8.1, "probability": 0.2},
             {"index": 7, "logit": -1.25, "probability": 0.00001}
         ], "settings": {}}"#,
-        expect![[""]],
+        expect![[r#"
+            class             index  logit  probability
+            tiger cat           282  9.312      62.04 %  ██████████████▉
+            tabby, tabby cat    281    8.1      20.00 %  ████▊
+            –                     7  -1.25       0.00 %  ▏"#]],
     );
     check(
         "model.predict",
@@ -26,12 +30,20 @@ fn predictions_are_bars() {
             {"letter": "a", "frame": 3, "start": 0.1, "end": 0.14, "probability": 0.9},
             {"letter": " ", "frame": 5, "probability": 1.0}
         ], "settings": {}}"#,
-        expect![[""]],
+        expect![[r#"
+            “a b”
+
+               letter  frame  start (s)  end (s)  probability
+            0  a           3       0.10     0.14      90.00 %
+            1  ␣           5                         100.00 %"#]],
     );
     check(
         "model.predict",
         r#"{"predictions": [{"classes": [{"index": 1, "logit": 1, "probability": 1.0}], "settings": {}}], "settings": {}}"#,
-        expect![[""]],
+        expect![[r#"
+            input 0
+            class  index  logit  probability
+            –          1      1     100.00 %  ████████████████████████"#]],
     );
 }
 
@@ -43,21 +55,38 @@ fn attributions_are_summed_up() {
             "dtype": "f32", "data": [[0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 2, 3]]},
             "target": {"index": 282, "label": "tiger cat", "score": 9.3125, "probability": 0.62},
             "settings": {"relu": true}, "crop_start": [0, 4], "notes": ["the map is zero nearly everywhere"]}"#,
-        expect![[""]],
+        expect![[r#"
+            target tiger cat (282): score 9.312, probability 62.00 %
+            crop_start: 0, 4
+            2 × 6  (row px, column every 4 px)
+            min 0  max 3  mean 0.5  sum 6
+            note: the map is zero nearly everywhere"#]],
     );
     check(
         "attribution.saliency",
         r#"{"tensor": {"shape": [3], "data": [1, -2.5, 0]},
             "target": [{"index": 4, "frame": 62, "time": 1.24, "score": -1}, {"layer": "conv5", "channel": 17, "position": [2, 3], "score": 2}],
             "settings": {}}"#,
-        expect![[""]],
+        expect![[r#"
+            target class 4 at 1.24 s in frame 62: score -1
+            target conv5 channel 17 at [2, 3]: score 2
+            3
+            1  -2.5  0"#]],
     );
     check(
         "attribution.saliency",
         r#"{"tensor": {"shape": [9, 9], "data": "/run/user/1/introspect/a.npy"}, "settings": {}}"#,
-        expect![[""]],
+        expect![[r#"
+            9 × 9
+            in /run/user/1/introspect/a.npy"#]],
     );
-    check("attribution.saliency", r#"{"tensor": {"shape": [4], "data": "AAAA"}, "settings": {}}"#, expect![[""]]);
+    check(
+        "attribution.saliency",
+        r#"{"tensor": {"shape": [4], "data": "AAAA"}, "settings": {}}"#,
+        expect![[r#"
+        4
+        unreadable: `data` holds 3 bytes, which are no whole number of f32"#]],
+    );
 }
 
 #[test]
@@ -67,14 +96,20 @@ fn models_and_inputs_are_tables() {
         r#"{"model": "ab12", "names": ["resnet18"], "layers": ["a", "b"], "inputs": [{"name": "x", "shape": [3, null, 224], "axes": []}],
             "output": {"name": "y", "shape": [1000], "axes": ["class"], "logits": "fc"}, "labels": [], "parameters": 11689512,
             "already_loaded": true}"#,
-        expect![[""]],
+        expect!["resnet18: 11,689,512 parameters in 2 layers, from 3 × any × 224 to 1000 (class) (held already)"],
     );
     check(
         "model.list",
         r#"{"models": [{"model": "ab12", "names": ["resnet18", "mine"], "source": "resnet18", "parameters": 11689512, "bytes": 46758048}],
             "zoo": [{"name": "resnet18", "summary": "He et al. 2016", "has_weights": true},
                     {"name": "vgg16", "summary": "Simonyan 2014", "has_weights": false, "fetch": "fetch-weights vgg16"}]}"#,
-        expect![[""]],
+        expect![[r#"
+            held            parameters    memory  id
+            resnet18, mine  11,689,512  44.6 MiB  ab12
+
+            can be loaded  weights
+            resnet18       here                 He et al. 2016
+            vgg16          fetch-weights vgg16  Simonyan 2014"#]],
     );
     check(
         "model.describe",
@@ -84,15 +119,26 @@ fn models_and_inputs_are_tables() {
                         "receptive_field": [3, 3], "stride": [2.0, 2.0]},
                        {"name": "fc", "operator": "Gemm", "inputs": ["conv1"], "shape": [2], "axes": [], "parameters": 0}],
             "parameters": 1120, "grad_cam_layer": "conv1"}"#,
-        expect![[""]],
+        expect![[r#"
+            tiny (tiny.onnx): 1,120 parameters in 2 layers, 2 class names
+            input  x: 3 × 8 × 8 (channel, row, column)
+            output y: 2 (class); logits in fc
+            Grad-CAM reads conv1 where no layer is named
+
+            layer  operator  shape      parameters  receptive field  stride
+            conv1  Conv      4 × 4 × 4       1,120              3×3     2×2
+            fc     Gemm      2"#]],
     );
     check(
         "input.list",
         r#"{"inputs": [{"input": "5f0c", "kind": "image", "shape": [100, 80, 3], "path": "/photos/cat.png"},
                        {"input": "77aa", "kind": "sound", "shape": [16000], "duration": 1.0}]}"#,
-        expect![[""]],
+        expect![[r#"
+            input  kind   shape         from
+            5f0c   image  100 × 80 × 3  /photos/cat.png
+            77aa   sound  16000"#]],
     );
-    check("input.list", r#"{"inputs": []}"#, expect![[""]]);
+    check("input.list", r#"{"inputs": []}"#, expect!["no input is held"]);
 }
 
 #[test]
@@ -102,24 +148,39 @@ fn any_other_result_is_its_fields() {
         r#"{"caches": [{"name": "traces", "entries": 3, "bytes": 2048, "hits": 7}], "forward_passes": 12,
             "memory": {"accounted_bytes": 1048576, "resident_bytes": 3145728}, "queue": {"limits": {"waiting": 8}, "names": ["a", "b"]},
             "uptime_s": 12.3456}"#,
-        expect![[""]],
+        expect![[r#"
+            caches:
+              bytes 2.0 KiB, entries 3, hits 7, name traces
+            forward_passes: 12
+            memory: accounted_bytes 1.0 MiB, resident_bytes 3.0 MiB
+            queue:
+              limits: waiting 8
+              names: a, b
+            uptime_s: 12.35"#]],
     );
     check(
         "job.get",
         r#"{"job": "j1", "method": "model.forward", "state": "failed", "age_s": 2.0,
         "error": {"code": -32034, "message": "the query was cancelled"}}"#,
-        expect![[""]],
+        expect![[r#"
+            j1 (model.forward): failed, asked 2 s ago
+            error: the query was cancelled"#]],
     );
     check(
         "job.get",
         r#"{"job": "j2", "method": "model.unload", "state": "done", "age_s": 2.0,
         "result": {"model": "ab", "freed_bytes": 4096}}"#,
-        expect![[""]],
+        expect![[r#"
+            j2 (model.unload): done, asked 2 s ago
+            freed_bytes: 4.0 KiB
+            model: ab"#]],
     );
     check(
         "job.list",
         r#"{"jobs": [{"job": "j1", "method": "model.forward", "state": "running", "age_s": 0.25}]}"#,
-        expect![[""]],
+        expect![[r#"
+            job  method         state    asked ago
+            j1   model.forward  running     0.25 s"#]],
     );
-    check("later.method", r#"[1, 2.5, "three", null, true]"#, expect![[""]]);
+    check("later.method", r#"[1, 2.5, "three", null, true]"#, expect!["1, 2.5, three, none, true"]);
 }

@@ -125,6 +125,8 @@ fn words_of_last_statement(line: &str) -> Vec<(usize, &str)> {
     let mut words = Vec::new();
     let mut start = None;
     let mut quote = None;
+    // In brackets a space separates nothing.
+    let mut depth = 0usize;
     for (index, c) in line.char_indices() {
         match quote {
             Some(open) if c == open => quote = None,
@@ -135,8 +137,11 @@ fn words_of_last_statement(line: &str) -> Vec<(usize, &str)> {
             }
             None if c == ';' => {
                 words.clear();
-                start = None;
+                (start, depth) = (None, 0);
             }
+            None if matches!(c, '[' | '{') && start.is_some() => depth += 1,
+            None if matches!(c, ']' | '}') => depth = depth.saturating_sub(1),
+            None if depth > 0 => {}
             None if c.is_whitespace() => words.extend(start.take().map(|start| (start, &line[start..index]))),
             None => start = start.or(Some(index)),
         }
@@ -190,38 +195,112 @@ mod tests {
 
     #[test]
     fn methods_and_words_of_the_language() {
-        check("pre", expect![[""]]);
-        check("guided", expect![[""]]);
-        check("model.l", expect![[""]]);
-        check("model resnet18; hel", expect![[""]]);
+        check("pre", expect!["predict"]);
+        check(
+            "guided",
+            expect![[r#"
+            guided_backprop
+            guided_grad_cam"#]],
+        );
+        check(
+            "model.l",
+            expect![[r#"
+            model.list
+            model.load"#]],
+        );
+        check("model resnet18; hel", expect!["model resnet18; help"]);
     }
 
     #[test]
     fn values_of_the_main_parameter_and_argument_names() {
-        check("model r", expect![[""]]);
-        check("input ", expect![[""]]);
-        check("grad_cam t", expect![[""]]);
-        check("grad_cam tabby re", expect![[""]]);
-        check("visualization.gradient ", expect![[""]]);
+        check(
+            "model r",
+            expect![[r#"
+            model resnet18
+            model resnet50"#]],
+        );
+        check(
+            "input ",
+            expect![[r#"
+            input cat.png
+            input "my dog.png"
+            input photos/
+            input data=
+            input format=
+            input frontend=
+            input model=
+            input path=
+            input tensor="#]],
+        );
+        check(
+            "grad_cam t",
+            expect![[r#"
+            grad_cam tabby
+            grad_cam "tiger cat"
+            grad_cam target=
+            grad_cam timeout=
+            grad_cam title=
+            grad_cam time="#]],
+        );
+        check("grad_cam tabby re", expect!["grad_cam tabby relu="]);
+        check(
+            "visualization.gradient ",
+            expect![[r#"
+            visualization.gradient background=
+            visualization.gradient encoding=
+            visualization.gradient input=
+            visualization.gradient model=
+            visualization.gradient objective=
+            visualization.gradient picture=
+            visualization.gradient timeout=
+            visualization.gradient channel=
+            visualization.gradient kind=
+            visualization.gradient layer=
+            visualization.gradient position=
+            visualization.gradient class="#]],
+        );
     }
 
     #[test]
     fn values_of_arguments() {
-        check("grad_cam layer=b", expect![[""]]);
-        check("grad_cam target=ti", expect![[""]]);
-        check("grad_cam target=\"tiger c", expect![[""]]);
-        check("grad_cam target=[tabby, e", expect![[""]]);
-        check("grad_cam interpolation=", expect![[""]]);
-        check("grad_cam relu=", expect![[""]]);
-        check("gradient kind=", expect![[""]]);
-        check("gradient objective.layer=st", expect![[""]]);
-        check("input photos/", expect![[""]]);
+        check(
+            "grad_cam layer=b",
+            expect![[r#"
+            grad_cam layer=blocks.0
+            grad_cam layer=blocks.1"#]],
+        );
+        check("grad_cam target=ti", expect![[r#"grad_cam target="tiger cat""#]]);
+        check("grad_cam target=\"tiger c", expect![[r#"grad_cam target="tiger cat""#]]);
+        check("grad_cam target=[tabby, e", expect![[r#"grad_cam target=[tabby, "Egyptian cat""#]]);
+        check(
+            "grad_cam interpolation=",
+            expect![[r#"
+            grad_cam interpolation=bilinear
+            grad_cam interpolation=nearest"#]],
+        );
+        check(
+            "grad_cam relu=",
+            expect![[r#"
+            grad_cam relu=true
+            grad_cam relu=false"#]],
+        );
+        check(
+            "gradient kind=",
+            expect![[r#"
+            gradient kind=neuron
+            gradient kind=channel
+            gradient kind=layer
+            gradient kind=logit
+            gradient kind=probability"#]],
+        );
+        check("gradient objective.layer=st", expect!["gradient objective.layer=stem"]);
+        check("input photos/", expect!["input photos/tree.jpg"]);
     }
 
     #[test]
     fn files_behind_a_redirect() {
-        check("grad_cam tabby > c", expect![[""]]);
-        check("grad_cam tabby >m", expect![[""]]);
+        check("grad_cam tabby > c", expect!["grad_cam tabby > cat.png"]);
+        check("grad_cam tabby >m", expect![[r#"grad_cam tabby >"my dog.png""#]]);
     }
 
     #[test]

@@ -67,6 +67,8 @@ impl From<ErrorObject> for QueryError {
         let Some(data) = error.data else { return found };
         match data.hint {
             Some(hint) => found.hint(hint),
+            // Some messages name the nearest themselves.
+            None if found.message.contains("did you mean") => found,
             None => found.nearest(&data.nearest),
         }
     }
