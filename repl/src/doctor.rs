@@ -46,7 +46,7 @@ pub(crate) fn examine(address: &Address) -> bool {
     socket(address, &mut findings);
     daemon(address, build.as_deref(), &mut findings);
     match std::io::stdout().is_terminal() {
-        true => findings.well("pictures", format!("shown here as {}", print::terminal_protocol())),
+        true => findings.well("pictures", format!("shown here as {}", print::protocol().name())),
         false => findings.note("pictures", "standard output is no terminal, so that none are shown"),
     }
     to_stdout(&table(&[Column::words(""), Column::words(""), Column::words("")], &findings.rows));

@@ -61,6 +61,12 @@ pub(crate) fn shortest_name(method: &MethodSpec) -> &'static str {
     if alone && !is_built_in { short } else { method.name }
 }
 
+/// Whether a method answers an array with a picture of it; predictions are tables already.
+pub(crate) fn answers_array(method: &MethodSpec) -> bool {
+    let schema = (method.result_schema)();
+    ["tensor", "picture"].iter().all(|field| schema["properties"].get(field).is_some())
+}
+
 thread_local! {
     // A schema is made anew at each call, which is too slow for completion at every key.
     static SCHEMAS: OnceCell<Vec<(&'static str, Value)>> = const { OnceCell::new() };

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::connection::{Address, Client, ConnectionError, connect_or_start};
 use crate::help;
+use crate::method_table::answers_array;
 use crate::output::{FileKind, Output, WriteError};
 use crate::progress::Progress;
 use crate::query_language::{Binder, Call, QueryError, Statement, parse};
@@ -184,7 +185,7 @@ impl Session {
             Some(FileKind::Png) => Some("png"),
             Some(FileKind::Svg) => Some("svg"),
             Some(_) => None,
-            None => self.output.shows_pictures().then_some("png").filter(|_| has_picture),
+            None => self.output.shows_pictures().then_some("png").filter(|_| answers_array(call.method)),
         };
         let Some(format) = format else { return Ok(()) };
         if !has_picture {

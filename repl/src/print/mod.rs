@@ -5,11 +5,13 @@ mod picture;
 mod results;
 mod summary;
 mod table;
+mod terminal;
 
 pub(crate) use numbers::bytes;
-pub(crate) use picture::{show, terminal_protocol};
+pub(crate) use picture::show;
 pub(crate) use results::render;
 pub(crate) use table::{Column, table};
+pub(crate) use terminal::protocol;
 
 #[cfg(test)]
 mod tests;

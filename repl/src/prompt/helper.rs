@@ -52,6 +52,9 @@ impl Highlighter for QueryHelper {
     }
 }
 
+/// What nearly every method takes or has filled in, so that a hint need not say it.
+const COMMON: [&str; 6] = ["model", "input", "background", "encoding", "picture", "timeout"];
+
 /// What a method takes, once its name and a space are typed.
 fn hint(line: &str) -> Option<String> {
     let head = line.rsplit(';').next()?.trim_start().strip_suffix(' ')?;
@@ -63,6 +66,7 @@ fn hint(line: &str) -> Option<String> {
     let others = parameters(method)
         .into_iter()
         .filter(|parameter| Some(parameter.name.as_str()) != method.main_parameter)
+        .filter(|parameter| !COMMON.contains(&parameter.name.as_str()))
         .map(|parameter| format!("{}=", parameter.name));
     let words: Vec<String> = main.into_iter().chain(others).collect();
     (!words.is_empty()).then(|| words.join(" "))
@@ -113,6 +117,7 @@ mod tests {
     fn a_method_hints_at_what_it_takes() {
         assert_eq!(hint("model.unload ").as_deref(), Some("MODEL"));
         assert_eq!(hint("predict; job.get ").as_deref(), Some("JOB"));
+        assert_eq!(hint("predict ").as_deref(), Some("INPUT top="));
         assert_eq!(hint("model.unload"), None);
         assert_eq!(hint("model.unload x "), None);
         assert_eq!(hint("server.info "), None);

@@ -182,12 +182,11 @@ impl Binder<'_> {
 
     /// What a bare word means: a number, `true`, `false`, `null`, else a text; a text only where nothing else would do.
     fn word(&self, word: &str, parameter: &Parameter) -> Value {
-        let only_text = parameter.takes_text && !parameter.takes_number && !parameter.takes_boolean;
+        let takes_other = parameter.takes_number || parameter.takes_boolean;
         let is_path = path_kind(&parameter.name) != PathKind::Never;
+        let is_text = parameter.takes_text && (is_path || !takes_other);
         match serde_json::from_str::<Value>(word) {
-            Ok(value @ (Value::Number(_) | Value::Bool(_))) if !only_text && !(is_path && parameter.takes_text) => {
-                value
-            }
+            Ok(value @ (Value::Number(_) | Value::Bool(_))) if !is_text => value,
             Ok(Value::Null) => Value::Null,
             _ => Value::from(self.text(word, parameter)),
         }
