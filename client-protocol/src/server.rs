@@ -89,8 +89,9 @@ pub struct Cache {
     pub entries: usize,
     /// Bytes that they hold.
     pub bytes: usize,
-    /// Bytes that they may hold.
-    pub budget_bytes: usize,
+    /// Bytes that they may hold; absent where nothing but memory bounds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_bytes: Option<usize>,
     /// How often one was there when asked for.
     pub hits: u64,
     /// How often one was not.

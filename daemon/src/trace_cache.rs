@@ -108,7 +108,7 @@ impl TraceCache {
             name: "traces".to_owned(),
             entries: held.traces.len(),
             bytes: held.bytes,
-            budget_bytes: self.budget_bytes,
+            budget_bytes: Some(self.budget_bytes),
             hits: held.hits,
             misses: held.misses,
             evictions: held.evictions,

@@ -66,8 +66,12 @@ fn from_bytes(
             Content::Array(array)
         }
         Kind::Image => {
-            let size = image::checked_size(&bytes, state.config.limits.image_pixels)
-                .map_err(|error| of_image(&error, path))?;
+            let of_image = |error| of_image(&error, path);
+            let size = image::checked_size(&bytes, state.config.limits.image_pixels).map_err(of_image)?;
+            // A torn file shows here and not at the first question; one that is held was whole.
+            if state.inputs().get(&id).is_err() {
+                image::decode(&bytes).map_err(of_image)?;
+            }
             Content::Image { bytes, size }
         }
     };

@@ -37,9 +37,9 @@ pub(crate) fn stats(state: &Arc<State>, _: NoParams, _: &Token) -> Result<Stats,
     };
     let models = state.models();
     let model_bytes: usize = models.all().iter().map(|model| model.bytes()).sum();
-    let models = plain("models", models.all().len(), model_bytes, usize::MAX >> 11);
+    let models = plain("models", models.all().len(), model_bytes, None);
     let held = state.inputs();
-    let inputs = plain("inputs", held.all().len(), held.bytes(), state.config.input_bytes);
+    let inputs = plain("inputs", held.all().len(), held.bytes(), Some(state.config.input_bytes));
     drop(held);
     let traces = state.traces.stats();
     let counters = &state.counters;
