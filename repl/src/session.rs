@@ -222,7 +222,22 @@ impl Session {
     }
 
     /// Calls a method, on a connection that is made where there is none.
+    ///
+    /// A daemon that ended or was started anew between two lines is nothing that a line need fail for: it is reached
+    /// again and gets what was set, once.
     fn ask_daemon(&mut self, method: &str, params: &Map<String, Value>) -> Result<Value, ConnectionError> {
+        let had_client = self.client.is_some();
+        match self.ask_once(method, params) {
+            Err(ConnectionError::Unreachable { .. }) if had_client => self.ask_once(method, params),
+            Err(ConnectionError::Answered(error)) if had_client && self.is_about_what_is_set(&error, params) => {
+                self.client = None;
+                self.ask_once(method, params)
+            }
+            other => other,
+        }
+    }
+
+    fn ask_once(&mut self, method: &str, params: &Map<String, Value>) -> Result<Value, ConnectionError> {
         let mut client = match self.client.take() {
             Some(client) => client,
             None => {
@@ -244,6 +259,18 @@ impl Session {
             self.client = Some(client);
         }
         answer
+    }
+
+    /// Whether the daemon does not know the very model or input that is set.
+    fn is_about_what_is_set(&self, error: &ErrorObject, params: &Map<String, Value>) -> bool {
+        let field = error.data.as_ref().and_then(|data| data.field.as_deref()).unwrap_or_default();
+        let set = match field {
+            "model" => &self.model,
+            "input" => &self.input,
+            _ => return false,
+        };
+        let asked = params.get(field).and_then(Value::as_str);
+        is_not_found(error) && set.as_ref().is_some_and(|set| Some(set.id.as_str()) == asked)
     }
 
     /// Loads what is set into a daemon that may never have seen it.
@@ -315,3 +342,6 @@ impl Session {
 fn is_not_found(error: &ErrorObject) -> bool {
     matches!(error.kind(), Some(ErrorKind::NotFound))
 }
+
+#[cfg(test)]
+mod tests;

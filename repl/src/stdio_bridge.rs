@@ -71,14 +71,12 @@ impl Shared {
         let answer = self.ask(message, id);
         let was_cancelled =
             id.and_then(|id| locked(&self.running).remove(id)).is_some_and(|running| running.is_cancelled);
+        // A notification gets no answer, whatever came of it.
+        let is_notification = parsed.is_object() && id.is_none();
         match answer {
-            Ok(body) if !was_cancelled => {
-                // A notification has no answer.
-                if !body.is_empty() {
-                    self.write(&body);
-                }
-            }
-            _ if id.is_none() && !parsed.is_array() && !parsed.is_null() => {}
+            _ if is_notification => {}
+            Ok(body) if !was_cancelled && body.is_empty() => {}
+            Ok(body) if !was_cancelled => self.write(&body),
             failed => {
                 let error = match failed {
                     Err(error) if !was_cancelled => ErrorObject::new(ErrorKind::InternalError, error.to_string()),

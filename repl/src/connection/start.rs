@@ -210,3 +210,71 @@ fn kept_build_id(daemon: &Path, folder: &Path) -> Option<String> {
     let _ = std::fs::write(&kept, format!("{identity}\n{id}\n"));
     Some(id)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A daemon that is a shell script.
+    fn program(path: &Path, script: &str) {
+        std::fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_ends_at_once_is_told_with_its_last_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = folder.path().join("introspectd");
+        program(&daemon, "echo \"asked with $*\" >&2; echo 'the disk is full' >&2; exit 3");
+        let socket = folder.path().join("run/socket");
+        let address = Address::Socket(socket.clone());
+        let error = start(&daemon, &socket, &address, &|_| {}).unwrap_err().to_string();
+        let expected = format!(
+            "could not start the daemon: it ended with exit status: 3: asked with --socket {} --idle-exit 3600 \
+             --started-by introspect | the disk is full",
+            socket.display()
+        );
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_run_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = folder.path().join("introspectd");
+        let socket = folder.path().join("socket");
+        let error = start(&daemon, &socket, &Address::Socket(socket.clone()), &|_| {}).unwrap_err().to_string();
+        assert!(error.contains(&daemon.display().to_string()) && error.contains("No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_builds_id_is_asked_once_while_the_file_stays_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = folder.path().join("introspectd");
+        let calls = folder.path().join("calls");
+        let script = |id: &str| format!("echo x >> {}; [ \"$1\" = --build-id ] && echo {id}", calls.display());
+        program(&daemon, &script("aaaa"));
+        assert_eq!(kept_build_id(&daemon, folder.path()).as_deref(), Some("aaaa"));
+        assert_eq!(kept_build_id(&daemon, folder.path()).as_deref(), Some("aaaa"));
+        program(&daemon, &script("another"));
+        assert_eq!(kept_build_id(&daemon, folder.path()).as_deref(), Some("another"));
+        assert_eq!(std::fs::read_to_string(&calls).unwrap(), "x\nx\n");
+    }
+
+    #[test]
+    fn the_binary_beside_us_goes_before_those_on_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name).join("introspectd");
+        for name in ["a", "b", "c"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        program(&place("b"), "");
+        program(&place("c"), "");
+        std::fs::write(place("a"), "no program").unwrap();
+        let path = std::env::join_paths(["a", "b", "c"].map(|name| folder.path().join(name))).unwrap();
+        assert_eq!(first_there(Some(place("c")), Some(path.clone())), Some(place("c")));
+        assert_eq!(first_there(Some(place("a")), Some(path)), Some(place("b")));
+        assert_eq!(first_there(None, None), None);
+    }
+}
