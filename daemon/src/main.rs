@@ -30,17 +30,20 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use client_protocol::server::Limits;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::options::{LogFormat, Options};
 use crate::state::{Config, State};
-use crate::transports::{Acceptor, Guard, OwnedSocket, default_socket, take_socket};
+use crate::transports::{Acceptor, Guard, default_socket, take_socket};
 
 /// Queries that may wait for a device.
 const WAITING_QUERIES: usize = 4096;
 
 /// Pixels of an image before it is resized: a photo of 100 megapixels is read, a bomb is not.
 const IMAGE_PIXELS: u64 = 100_000_000;
+
+/// How long running answers may take once the end was asked.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Results of jobs that are kept.
 const JOB_BYTES: usize = 256 << 20;
@@ -62,37 +65,49 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(options: Options, threads: usize) -> anyhow::Result<()> {
+    // Before anyone can know that we are here.
+    let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let socket = std::path::absolute(options.socket.clone().unwrap_or_else(default_socket))?;
     let data_dir = std::path::absolute(options.data_dir.clone().unwrap_or_else(folders::default_data_dir))?;
     folders::make_data_dir(&data_dir)?;
     let (unix_listener, owned_socket) = take_socket(&socket)?;
     let config = config(&options, threads, &socket, &data_dir)?;
     let state = Arc::new(State::new(config).context("cannot start the compute thread")?);
-    let (acceptor, _server_handle) = Acceptor::new(state.clone());
+    let (acceptor, sessions) = Acceptor::new(state.clone());
     if let Some(address) = options.listen {
         let listener = transports::listen(address, !options.no_token).await?;
         let address = listener.local_addr()?;
         let token = if options.no_token { None } else { Some(folders::token(&data_dir)?.into()) };
         println!("listening on http://{address}");
         std::io::stdout().flush()?;
-        tokio::spawn(acceptor.clone().serve_tcp(listener, Guard::Tcp { port: address.port(), token }));
+        tokio::spawn(acceptor.clone().serve_tcp(listener, Guard::Tcp { local: address, token }));
     }
     let activity = acceptor.activity();
     tokio::spawn(acceptor.serve_unix(unix_listener));
     tracing::info!(socket = %socket.display(), pid = std::process::id(), threads, "ready");
     let idle = async {
         match options.idle_exit {
-            Some(seconds) => activity.idle_for(Duration::from_secs(seconds)).await,
+            Some(seconds) => {
+                let is_busy = || state.compute.running() + state.compute.waiting() > 0;
+                activity.idle_for(Duration::from_secs(seconds), is_busy).await;
+            }
             None => std::future::pending().await,
         }
     };
-    wait_for_end(&state, idle, owned_socket).await
+    asked_to_end(&state, signals, idle).await;
+    // New clients find no socket from here on.
+    drop(owned_socket);
+    // A session that has ended already minds nothing.
+    let _ = sessions.stop();
+    let until = std::time::Instant::now() + GRACE;
+    while activity.open() > 0 && std::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
-/// Returns once the end was asked, by signal, request or idleness, and running answers were given.
-async fn wait_for_end(state: &State, idle: impl Future<Output = ()>, owned_socket: OwnedSocket) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+/// Returns once the end was asked, by signal, request or idleness, and connections were told.
+async fn asked_to_end(state: &State, [mut terminate, mut interrupt]: [Signal; 2], idle: impl Future<Output = ()>) {
     let mut shutdown = state.shutdown.subscribe();
     let reason = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
@@ -101,15 +116,7 @@ async fn wait_for_end(state: &State, idle: impl Future<Output = ()>, owned_socke
         () = idle => "idleness",
     };
     tracing::info!(reason, "ending");
-    // New clients find no socket from here on.
-    drop(owned_socket);
     state.shutdown.send_replace(true);
-    let until = std::time::Instant::now() + Duration::from_secs(5);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    while state.compute.running() + state.compute.waiting() > 0 && std::time::Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
 }
 
 fn config(options: &Options, threads: usize, socket: &Path, data_dir: &Path) -> anyhow::Result<Config> {

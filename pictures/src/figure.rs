@@ -62,7 +62,19 @@ struct Placed {
 
 /// Panels in one row, or in several where there are many.
 pub(crate) fn draw(panels: Vec<Panel<'_>>, columns: usize, options: &Options, default_width: u32) -> Result<Picture> {
-    let width = options.checked_width(default_width)?;
+    draw_with_bar(panels, columns, None, options, default_width)
+}
+
+/// The same with one colour bar for all, right of them.
+pub(crate) fn draw_with_bar(
+    panels: Vec<Panel<'_>>,
+    columns: usize,
+    bar: Option<ColorBar>,
+    options: &Options,
+    default_width: u32,
+) -> Result<Picture> {
+    let full_width = options.checked_width(default_width)?;
+    let width = if bar.is_some() { full_width - COLOR_BAR } else { full_width };
     let columns = columns.clamp(1, panels.len().max(1));
     // All images of a row are equally wide, whatever axes stand beside them.
     let beside = |panel: &Panel<'_>| axis_widths(panel).0 + axis_widths(panel).1;
@@ -74,8 +86,13 @@ pub(crate) fn draw(panels: Vec<Panel<'_>>, columns: usize, options: &Options, de
     let row_heights: Vec<u32> = heights.chunks(columns).map(|row| row.iter().copied().max().unwrap_or(0)).collect();
     let head = if options.title.is_empty() { MARGIN } else { TITLE_HEIGHT };
     let height = (head + row_heights.iter().sum::<u32>() + MARGIN).min(20_000);
-    render(width, height, options, |drawing| {
+    render(full_width, height, options, |drawing| {
         drawing.title(&options.title)?;
+        if let Some(bar) = bar {
+            let top = head + SMALL_TITLE_HEIGHT;
+            let bottom = (top + 240).min(height - 2 * MARGIN).max(top + 40);
+            drawing.bar(bar, width + 6, (top, bottom))?;
+        }
         let mut placed = Vec::new();
         let mut y = head;
         for (row, row_height) in panels.chunks(columns).zip(&row_heights) {
@@ -188,6 +205,7 @@ fn failed(error: impl std::fmt::Display) -> PictureError {
 trait Drawing {
     fn title(&self, title: &str) -> Result<()>;
     fn panel(&self, panel: &Panel<'_>, x: u32, y: u32, width: u32, height: u32) -> Result<Placed>;
+    fn bar(&self, bar: ColorBar, x: u32, edges: (u32, u32)) -> Result<()>;
     fn bars(&self, bars: &[(String, f64)], y: u32) -> Result<()>;
     fn lines(&self, lines: &[(String, Vec<f64>)], axis: &Axis, value_name: &str, y: u32) -> Result<()>;
 }
@@ -231,6 +249,10 @@ impl<DB: DrawingBackend> Drawing for DrawingArea<DB, Shift> {
         })
     }
 
+    fn bar(&self, bar: ColorBar, x: u32, (top, bottom): (u32, u32)) -> Result<()> {
+        color_bar(self, bar, x as i32, (top as i32, bottom as i32))
+    }
+
     fn bars(&self, bars: &[(String, f64)], y: u32) -> Result<()> {
         let (width, _) = self.dim_in_pixel();
         let longest = bars.iter().map(|(_, share)| *share).fold(f64::MIN_POSITIVE, f64::max).max(1e-12);
@@ -245,7 +267,8 @@ impl<DB: DrawingBackend> Drawing for DrawingArea<DB, Shift> {
             let color = if nth == 0 { RGBColor(33, 113, 181) } else { RGBColor(158, 202, 225) };
             self.draw(&Rectangle::new([(from, top + 5), (to.max(from + 1), top + BAR_ROW as i32 - 5)], color.filled()))
                 .map_err(failed)?;
-            let percent = format!("{:.1} %", share * 100.0);
+            let percent =
+                if *share < 1e-3 { format!("{} %", number(share * 100.0)) } else { format!("{:.1} %", share * 100.0) };
             self.draw_text(&percent, &(FONT, 14).into_font().color(&INK), (to + 8, top + 7)).map_err(failed)?;
         }
         Ok(())

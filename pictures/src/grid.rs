@@ -2,7 +2,7 @@
 
 use crate::colormap::Limits;
 use crate::figure::{self, ColorBar, Panel};
-use crate::heat_map::Map;
+use crate::heat_map::{Map, is_signed};
 use crate::{Options, Picture, PictureError, Result};
 
 /// The most maps that one picture holds.
@@ -14,12 +14,11 @@ pub fn grid(maps: &[Map<'_>], names: &[String], options: &Options) -> Result<Pic
     let first = maps.first().ok_or(PictureError::Empty)?;
     let maps = &maps[..maps.len().min(MOST)];
     let all: Vec<f32> = maps.iter().flat_map(|map| map.values.iter().copied()).collect();
-    let is_signed = all.iter().any(|value| *value < 0.0);
     let colormap =
-        options.colormap.unwrap_or(if is_signed { crate::Colormap::Diverging } else { crate::Colormap::Viridis });
+        options.colormap.unwrap_or(if is_signed(&all) { crate::Colormap::Diverging } else { crate::Colormap::Viridis });
     let limits = Limits::of(&all, colormap);
     let ratio = first.rows as f64 / first.columns.max(1) as f64;
-    let columns = ((maps.len() as f64 * ratio).sqrt().ceil() as usize).clamp(1, 16);
+    let columns = ((maps.len() as f64 * ratio * 1.5).sqrt().ceil() as usize).clamp(1, 16);
     let panel = |(nth, map): (usize, &Map<'_>)| Panel {
         image: map.colored(colormap, limits),
         title: names.get(nth).map_or("", String::as_str),
@@ -29,16 +28,8 @@ pub fn grid(maps: &[Map<'_>], names: &[String], options: &Options) -> Result<Pic
         color_bar: None,
         is_map: true,
     };
-    let mut panels: Vec<Panel<'_>> = Vec::new();
-    for (nth, map) in maps.iter().enumerate() {
-        panels.push(panel((nth, map)));
-    }
-    // One bar for all, in the last row where that has room for it.
-    let has_room = maps.len() < columns * maps.len().div_ceil(columns) || maps.len() == 1;
-    if let Some(last) = panels.last_mut().filter(|_| has_room) {
-        last.color_bar = Some(ColorBar { colormap, limits });
-    }
-    figure::draw(panels, columns, options, 960)
+    let panels: Vec<Panel<'_>> = maps.iter().enumerate().map(panel).collect();
+    figure::draw_with_bar(panels, columns, Some(ColorBar { colormap, limits }), options, 960)
 }
 
 #[cfg(test)]

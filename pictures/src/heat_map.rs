@@ -36,10 +36,9 @@ impl Map<'_> {
         }
     }
 
-    /// Diverging where there are negative numbers, else Viridis.
+    /// Diverging around 0 where there are numbers on both sides of it, else Viridis.
     pub(crate) fn colormap(&self, asked: Option<Colormap>) -> Colormap {
-        let is_signed = self.values.iter().any(|value| *value < 0.0);
-        asked.unwrap_or(if is_signed { Colormap::Diverging } else { Colormap::Viridis })
+        asked.unwrap_or(if is_signed(self.values) { Colormap::Diverging } else { Colormap::Viridis })
     }
 
     /// A pixel a number.
@@ -49,6 +48,13 @@ impl Map<'_> {
         };
         RgbImage::from_fn(self.columns as u32, self.rows as u32, color)
     }
+}
+
+/// Whether numbers lie on both sides of 0 and not all of them far from it, as the levels of a spectrogram in dB do.
+pub(crate) fn is_signed(values: &[f32]) -> bool {
+    let (low, high) = values.iter().fold((0.0f32, 0.0f32), |(low, high), &value| (low.min(value), high.max(value)));
+    let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len().max(1) as f64;
+    low < 0.0 && high > 0.0 && mean.abs() < 0.4 * f64::from(high.max(-low))
 }
 
 /// The matrix as colours, with a colour bar.

@@ -5,8 +5,8 @@ use image::{Rgb, RgbImage};
 
 use crate::colormap::{Colormap, Limits};
 use crate::figure::{self, ColorBar, Panel};
-use crate::heat_map::Map;
-use crate::{Options, Picture, Result};
+use crate::heat_map::{Map, is_signed};
+use crate::{Options, Picture, PictureError, Result};
 
 /// How much of the colour shows where the map is largest.
 const OPACITY: f32 = 0.75;
@@ -16,8 +16,8 @@ const OPACITY: f32 = 0.75;
 /// The map's axes are those of the photo, which may have more pixels than the map has places.
 pub fn overlay(map: &Map<'_>, photo: &RgbImage, options: &Options) -> Result<Picture> {
     map.check()?;
-    let is_signed = map.values.iter().any(|value| *value < 0.0);
-    let colormap = options.colormap.unwrap_or(if is_signed { Colormap::Diverging } else { Colormap::Turbo });
+    let colormap =
+        options.colormap.unwrap_or(if is_signed(map.values) { Colormap::Diverging } else { Colormap::Turbo });
     let limits = Limits::of(map.values, colormap);
     let image = blended(map, photo, colormap, limits);
     let places = (map.rows, map.columns);
@@ -64,8 +64,8 @@ fn blended(map: &Map<'_>, photo: &RgbImage, colormap: Colormap, limits: Limits) 
 /// The photo, and a map beside it: for maps as fine as the photo, which would hide it.
 pub fn beside(map: &Map<'_>, photo: &RgbImage, options: &Options) -> Result<Picture> {
     map.check()?;
-    let is_signed = map.values.iter().any(|value| *value < 0.0);
-    let colormap = options.colormap.unwrap_or(if is_signed { Colormap::Diverging } else { Colormap::Inferno });
+    let colormap =
+        options.colormap.unwrap_or(if is_signed(map.values) { Colormap::Diverging } else { Colormap::Inferno });
     // A few numbers are far larger than all others; colours go to where one in two hundred lies beyond.
     let limits = Limits::of(&within(map.values, 0.995), colormap);
     let places = (map.rows, map.columns);
@@ -106,6 +106,10 @@ fn within(values: &[f32], quantile: f32) -> Vec<f32> {
 /// `values` is `[3, rows, columns]`; `map` says where the places lie, and its own values are not drawn.
 pub fn rgb_of(values: &[f32], map: &Map<'_>, photo: &RgbImage, options: &Options) -> Result<Picture> {
     map.check()?;
+    let (rows, columns) = (map.rows, map.columns);
+    if values.len() != 3 * rows * columns {
+        return Err(PictureError::Length { rows: 3 * rows, columns, found: values.len() });
+    }
     let kept = within(values, 0.995);
     let reach = kept.iter().fold(f32::MIN_POSITIVE, |reach, value| reach.max(value.abs()));
     let n_places = map.rows * map.columns;

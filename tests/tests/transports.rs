@@ -196,6 +196,59 @@ fn shutdown_ends_the_daemon_and_frees_the_socket() {
 }
 
 #[test]
+fn answers_under_way_are_given_before_the_end() {
+    let mut daemon = Daemon::start(&[]);
+    let input = slow(&daemon);
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "activation.get", "params": {"model": "slow", "input": input, "layer": "features.0"}}).to_string();
+    let socket = daemon.socket();
+    let asking = std::thread::spawn(move || exchange(UnixStream::connect(socket).unwrap(), &body, ""));
+    wait_until("the query runs", || running(&daemon) > 0);
+    assert!(Command::new("kill").arg(daemon.pid().to_string()).status().unwrap().success());
+    let (status, answer) = asking.join().unwrap();
+    assert_eq!((status, daemon.wait(Duration::from_secs(10))), (200, Some(true)));
+    let answer: Value = serde_json::from_str(&answer).expect("the answer is whole");
+    assert_eq!(answer["result"]["tensor"]["shape"], json!([64, 224, 224]));
+}
+
+#[test]
+fn a_job_keeps_an_idle_daemon_alive() {
+    let mut daemon = Daemon::start(&["--idle-exit", "1"]);
+    let input = slow(&daemon);
+    let params =
+        json!({"model": "slow", "input": input, "target": (0..12).collect::<Vec<usize>>(), "background": true});
+    let job = daemon.result("attribution.saliency", params)["job"].clone();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_ne!(daemon.result("job.get", json!({"job": job}))["state"], "failed");
+    assert_eq!(daemon.wait(Duration::from_secs(30)), Some(true));
+}
+
+#[test]
+fn a_chunked_body_beyond_the_limit_is_refused_too() {
+    let daemon = Daemon::start(&["--request-bytes", "10000"]);
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    for _ in 0..12 {
+        // The daemon may have refused and closed by now.
+        let _ = stream.write_all(format!("400\r\n{}\r\n", " ".repeat(1024)).as_bytes());
+    }
+    let mut answer = String::new();
+    let _ = std::io::Read::read_to_string(&mut stream, &mut answer);
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("more than the 10000"), "{answer}");
+}
+
+#[test]
+fn limits_and_unreadable_numbers_are_named() {
+    let daemon = Daemon::start(&[]);
+    let request = r#"{"jsonrpc":"2.0","id":1,"method":"server.info"}"#;
+    let batch = format!("[{}]", vec![request; 257].join(","));
+    let answer: Value = serde_json::from_str(&daemon.post(&batch, "").1).unwrap();
+    assert_eq!(answer["error"]["code"], -32032);
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"model.load","params":{"source":1e999}}"#;
+    let answer: Value = serde_json::from_str(&daemon.post(body, "").1).unwrap();
+    assert!(answer["error"]["message"].as_str().unwrap().contains("cannot be read"), "{answer}");
+}
+
+#[test]
 fn an_idle_daemon_ends_by_itself() {
     let mut daemon = Daemon::start(&["--idle-exit", "1"]);
     assert_eq!(daemon.wait(Duration::from_secs(10)), Some(true));

@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use client_protocol::job::CancelParams;
 use client_protocol::{ErrorKind, ErrorObject};
 use jsonrpsee::core::middleware::{Batch, BatchEntry, Notification, RpcServiceT};
+use jsonrpsee::server::middleware::rpc::RpcService;
 use jsonrpsee::server::{BatchResponseBuilder, MethodResponse, ResponsePayload};
-use jsonrpsee::types::{ErrorObjectOwned, Request};
+use jsonrpsee::types::{ErrorObjectOwned, Id, Request};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -17,17 +19,29 @@ use crate::answer::answer;
 use crate::interrupt::{CancelFlag, CancelOnDrop};
 use crate::state::State;
 
+/// Requests that one batch may hold.
+const BATCH_LIMIT: usize = 256;
+
+/// What runs, by the request's id as JSON; a client may use one id twice, so that each has a serial number.
+type Running = HashMap<String, Vec<(u64, CancelFlag)>>;
+
 /// One connection's requests.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Calls {
     state: Arc<State>,
-    /// What runs, by the request's id as JSON.
-    running: Arc<Mutex<HashMap<String, CancelFlag>>>,
+    running: Arc<Mutex<Running>>,
+    /// jsonrpsee's own service answers nothing here, but a session that ends waits for those that hold it.
+    _session: Option<RpcService>,
 }
 
 impl Calls {
     pub(super) fn new(state: Arc<State>) -> Self {
-        Calls { state, running: Arc::default() }
+        Calls { state, running: Arc::default(), _session: None }
+    }
+
+    /// The same for one session.
+    pub(super) fn of_session(&self, session: RpcService) -> Self {
+        Calls { _session: Some(session), ..self.clone() }
     }
 
     /// Stops a running request of this connection.
@@ -36,11 +50,9 @@ impl Calls {
             ErrorObject::invalid("id", "`cancel` needs `id`: that of a running request of this connection")
         })?;
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let flag = running.get(&params.id.to_string());
-        if let Some(flag) = flag {
-            flag.cancel();
-        }
-        let cancelled = client_protocol::job::Cancelled { cancelled: flag.is_some() };
+        let flags = running.get(&params.id.to_string());
+        flags.into_iter().flatten().for_each(|(_, flag)| flag.cancel());
+        let cancelled = client_protocol::job::Cancelled { cancelled: flags.is_some() };
         to_raw_value(&cancelled).map_err(|error| ErrorObject::new(ErrorKind::InternalError, error.to_string()))
     }
 
@@ -48,8 +60,9 @@ impl Calls {
         &self,
         id: Option<String>,
         method: &str,
-        params: Option<Value>,
+        params: Option<&RawValue>,
     ) -> Result<Box<RawValue>, ErrorObject> {
+        let params = params.map(parsed).transpose()?;
         if method == "cancel" {
             return self.cancel(params);
         }
@@ -63,26 +76,36 @@ impl Calls {
 
 /// Takes a request out of the running ones however it ends.
 struct Registered<'a> {
-    running: &'a Mutex<HashMap<String, CancelFlag>>,
+    running: &'a Mutex<Running>,
     id: String,
+    serial: u64,
 }
 
 impl<'a> Registered<'a> {
-    fn new(running: &'a Mutex<HashMap<String, CancelFlag>>, id: String, flag: CancelFlag) -> Self {
-        running.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), flag);
-        Registered { running, id }
+    fn new(running: &'a Mutex<Running>, id: String, flag: CancelFlag) -> Self {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        running.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default().push((serial, flag));
+        Registered { running, id, serial }
     }
 }
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flags) = running.get_mut(&self.id) {
+            flags.retain(|(serial, _)| *serial != self.serial);
+            if flags.is_empty() {
+                running.remove(&self.id);
+            }
+        }
     }
 }
 
-fn parsed(params: Option<&RawValue>) -> Option<Value> {
-    // jsonrpsee has seen that it is JSON.
-    params.and_then(|params| serde_json::from_str(params.get()).ok())
+/// jsonrpsee has seen that it is JSON, but not that its numbers and texts can be held.
+fn parsed(params: &RawValue) -> Result<Value, ErrorObject> {
+    serde_json::from_str(params.get())
+        .map_err(|error| ErrorObject::invalid("params", format!("the parameters cannot be read: {error}")))
 }
 
 /// An error as jsonrpsee carries it.
@@ -100,8 +123,7 @@ impl RpcServiceT for Calls {
         let calls = self.clone();
         async move {
             let id = serde_json::to_string(&request.id).ok();
-            let params = parsed(request.params.as_deref());
-            let payload = match calls.answered(id, &request.method, params).await {
+            let payload = match calls.answered(id, &request.method, request.params.as_deref()).await {
                 Ok(result) => ResponsePayload::success(result),
                 Err(error) => ResponsePayload::error(owned(error)),
             };
@@ -112,6 +134,12 @@ impl RpcServiceT for Calls {
     fn batch<'a>(&self, batch: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let calls = self.clone();
         async move {
+            let n_requests = batch.len();
+            if n_requests > BATCH_LIMIT {
+                let message =
+                    format!("the batch has {n_requests} requests, more than the {BATCH_LIMIT} that one may hold");
+                return MethodResponse::error(Id::Null, owned(ErrorObject::new(ErrorKind::LimitExceeded, message)));
+            }
             let mut answers = BatchResponseBuilder::new_with_limit(u32::MAX as usize);
             let mut had_notification = false;
             for entry in batch {
@@ -141,9 +169,8 @@ impl RpcServiceT for Calls {
     fn notification<'a>(&self, notification: Notification<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let calls = self.clone();
         async move {
-            let params = notification.params.as_ref().and_then(|params| parsed(Some(params)));
             // Nobody reads the answer of a notification; what it does is done all the same.
-            let _ = calls.answered(None, &notification.method, params).await;
+            let _ = calls.answered(None, &notification.method, notification.params.as_deref()).await;
             MethodResponse::notification()
         }
     }

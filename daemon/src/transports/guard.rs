@@ -1,6 +1,7 @@
 //! Who may ask over TCP: whoever has the token, from a page or program of this machine. A foreign `Host` or `Origin`
 //! means that a web page elsewhere tries to reach us through the user's browser, and is refused.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use client_protocol::{ErrorKind, ErrorObject};
@@ -15,15 +16,15 @@ pub(crate) enum Guard {
     /// Nothing: a Unix socket, whose peers are known.
     Open,
     /// TCP.
-    Tcp { port: u16, token: Option<Arc<str>> },
+    Tcp { local: SocketAddr, token: Option<Arc<str>> },
 }
 
 impl Guard {
     /// Why a request is not answered, if so.
     pub(super) fn refusal<B>(&self, request: &Request<B>, most_bytes: usize) -> Option<Response<HttpBody>> {
         let headers = request.headers();
-        if let Guard::Tcp { port, token } = self {
-            if let Some(foreign) = foreign_origin(headers, *port) {
+        if let Guard::Tcp { local, token } = self {
+            if let Some(foreign) = foreign_origin(headers, *local) {
                 return Some(plain(StatusCode::FORBIDDEN, &foreign));
             }
             if let Some(token) = token
@@ -43,11 +44,15 @@ impl Guard {
         }
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         let length = length.filter(|length| *length > most_bytes)?;
-        let message = format!(
-            "the request has {length} bytes, more than the {most_bytes} that are read; send large arrays as files"
-        );
-        Some(as_json(StatusCode::PAYLOAD_TOO_LARGE, &ErrorObject::new(ErrorKind::LimitExceeded, message)))
+        Some(too_large(&format!("{length} bytes"), most_bytes))
     }
+}
+
+/// A body beyond the limit.
+pub(super) fn too_large(found: &str, most_bytes: usize) -> Response<HttpBody> {
+    let message =
+        format!("the request has {found}, more than the {most_bytes} that are read; send large arrays as files");
+    as_json(StatusCode::PAYLOAD_TOO_LARGE, &ErrorObject::new(ErrorKind::LimitExceeded, message))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &hyper::header::HeaderName) -> Option<&'a str> {
@@ -55,13 +60,20 @@ fn text<'a>(headers: &'a HeaderMap, name: &hyper::header::HeaderName) -> Option<
 }
 
 /// What is foreign about a request, if anything.
-fn foreign_origin(headers: &HeaderMap, port: u16) -> Option<String> {
+fn foreign_origin(headers: &HeaderMap, local: SocketAddr) -> Option<String> {
+    let port = local.port();
+    // An address cannot be made to point elsewhere, as a name can.
+    let own_address = match local {
+        SocketAddr::V4(address) => address.ip().to_string(),
+        SocketAddr::V6(address) => format!("[{}]", address.ip()),
+    };
     let is_local = |authority: &str| {
         let (host, asked) = match authority.rsplit_once(':') {
             Some((host, asked)) if !asked.contains(']') => (host, asked.parse().ok()),
             _ => (authority, Some(80)),
         };
-        ["localhost", "127.0.0.1", "[::1]"].contains(&host) && asked == Some(port)
+        let host = host.to_ascii_lowercase();
+        (["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str()) || host == own_address) && asked == Some(port)
     };
     match text(headers, &HOST) {
         Some(host) if is_local(host) => {}
@@ -117,7 +129,7 @@ mod tests {
     }
 
     fn tcp() -> Guard {
-        Guard::Tcp { port: 4000, token: Some("secret".into()) }
+        Guard::Tcp { local: "192.0.2.2:4000".parse().unwrap(), token: Some("secret".into()) }
     }
 
     #[test]
@@ -135,6 +147,9 @@ mod tests {
         assert_eq!(status(&tcp(), &[("host", "localhost:4000"), ("origin", "https://evil.example"), token]), Some(403));
         assert_eq!(status(&tcp(), &[("host", "localhost:4000"), ("origin", "null"), token]), Some(403));
         assert_eq!(status(&tcp(), &[("host", "[::1]:4000"), ("origin", "http://localhost:4000"), token]), None);
+        assert_eq!(status(&tcp(), &[("host", "LocalHost:4000"), token]), None);
+        assert_eq!(status(&tcp(), &[("host", "192.0.2.2:4000"), token]), None);
+        assert_eq!(status(&tcp(), &[("host", "192.0.2.3:4000"), token]), Some(403));
         assert_eq!(status(&tcp(), &[token]), Some(403));
     }
 

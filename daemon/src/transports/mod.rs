@@ -10,34 +10,33 @@ mod unix_socket;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jsonrpsee::core::middleware::RpcServiceBuilder;
-use jsonrpsee::server::{BatchRequestConfig, HttpBody, Methods, Server, ServerConfig, StopHandle};
+use jsonrpsee::server::{BatchRequestConfig, HttpBody, Methods, Server, ServerConfig, StopHandle, ws};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::{Service, layer::layer_fn};
 
 use self::calls::Calls;
 use crate::state::State;
 
 pub(crate) use self::guard::Guard;
-pub(crate) use self::unix_socket::{OwnedSocket, default_socket, take_socket};
+pub(crate) use self::unix_socket::{default_socket, take_socket};
 
 /// How long running answers may take once the end was asked.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A client that sends its headers slower than this is not waited for.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Requests that one batch may hold.
-const BATCH_LIMIT: u32 = 256;
 
 /// Serves connections until the state's `shutdown` is told.
 #[derive(Clone)]
@@ -52,7 +51,7 @@ pub(crate) struct Acceptor {
 #[derive(Debug)]
 pub(crate) struct Activity {
     last: watch::Sender<std::time::Instant>,
-    open: std::sync::atomic::AtomicUsize,
+    open: AtomicUsize,
 }
 
 impl Activity {
@@ -60,15 +59,44 @@ impl Activity {
         self.last.send_replace(std::time::Instant::now());
     }
 
-    /// Waits until nothing was asked for so long and no connection is open.
-    pub(crate) async fn idle_for(&self, idle: Duration) {
+    /// Connections that are open, WebSockets among them.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Waits until nothing was asked for so long, no connection is open and nothing is computed.
+    pub(crate) async fn idle_for(&self, idle: Duration, is_busy: impl Fn() -> bool) {
         loop {
+            if self.open() > 0 || is_busy() {
+                self.touch();
+            }
             let since = self.last.borrow().elapsed();
-            if since >= idle && self.open.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+            if since >= idle {
                 return;
             }
-            tokio::time::sleep(idle.saturating_sub(since).max(Duration::from_millis(200))).await;
+            tokio::time::sleep((idle - since).clamp(Duration::from_millis(50), Duration::from_secs(1))).await;
         }
+    }
+}
+
+/// A connection that is open, until the last that holds this lets it go: a WebSocket outlives the HTTP connection that
+/// it began as.
+struct Open {
+    activity: Arc<Activity>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(activity: Arc<Activity>, permit: OwnedSemaphorePermit) -> Self {
+        activity.open.fetch_add(1, Ordering::Relaxed);
+        Open { activity, _permit: permit }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.activity.open.fetch_sub(1, Ordering::Relaxed);
+        self.activity.touch();
     }
 }
 
@@ -110,7 +138,11 @@ impl Acceptor {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "cannot switch Nagle's algorithm off");
                     }
-                    self.clone().spawn(stream, guard.clone());
+                    let guard = match (&guard, stream.local_addr()) {
+                        (Guard::Tcp { token, .. }, Ok(local)) => Guard::Tcp { local, token: token.clone() },
+                        _ => guard.clone(),
+                    };
+                    self.clone().spawn(stream, guard);
                 }
                 Err(error) => pause_after(&error).await,
             }
@@ -123,39 +155,52 @@ impl Acceptor {
                 refuse(stream).await;
                 return;
             };
-            self.activity.open.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            self.clone().serve(stream, guard).await;
-            self.activity.open.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-            self.activity.touch();
-            drop(permit);
+            let open = Arc::new(Open::new(self.activity.clone(), permit));
+            self.serve(stream, guard, open).await;
         });
     }
 
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, guard: Guard) {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, guard: Guard, open: Arc<Open>) {
         let limits = self.state.config.limits;
         let config = ServerConfig::builder()
             .max_request_body_size(u32::try_from(limits.request_bytes).unwrap_or(u32::MAX))
             .max_response_body_size(u32::MAX)
             .max_connections(u32::try_from(limits.connections).unwrap_or(u32::MAX))
-            .set_batch_request_config(BatchRequestConfig::Limit(BATCH_LIMIT))
+            .set_batch_request_config(BatchRequestConfig::Unlimited)
             .build();
         let calls = Calls::new(self.state.clone());
         let rpc = Server::builder()
             .set_config(config)
-            .set_rpc_middleware(RpcServiceBuilder::new().layer(layer_fn(move |_| calls.clone())))
+            .set_rpc_middleware(RpcServiceBuilder::new().layer(layer_fn(move |session| calls.of_session(session))))
             .to_service_builder()
             .build(Methods::new(), self.stop_handle.clone());
         let activity = self.activity.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             activity.touch();
-            let (mut rpc, guard) = (rpc.clone(), guard.clone());
+            let (mut rpc, guard, open) = (rpc.clone(), guard.clone(), open.clone());
             async move {
                 if let Some(refusal) = guard.refusal(&request, limits.request_bytes) {
                     return Ok::<Response<HttpBody>, Infallible>(refusal);
                 }
-                let answered = rpc.call(request).await;
-                Ok(answered
-                    .unwrap_or_else(|error| guard::plain(hyper::StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())))
+                if ws::is_upgrade_request(&request) {
+                    let closed = rpc.on_session_closed();
+                    tokio::spawn(async move {
+                        closed.await;
+                        drop(open);
+                    });
+                    return Ok(responded(rpc.call(request).await));
+                }
+                // A body whose length is not announced is measured as it comes.
+                let (head, body) = request.into_parts();
+                match Limited::new(body, limits.request_bytes).collect().await {
+                    Ok(body) => Ok(responded(rpc.call(Request::from_parts(head, Full::new(body.to_bytes()))).await)),
+                    Err(error) if error.is::<LengthLimitError>() => {
+                        Ok(guard::too_large("a longer body", limits.request_bytes))
+                    }
+                    Err(error) => {
+                        Ok(guard::plain(StatusCode::BAD_REQUEST, &format!("the request ended early: {error}")))
+                    }
+                }
             }
         });
         let mut connection = std::pin::pin!(
@@ -184,6 +229,11 @@ impl Acceptor {
             tracing::debug!(%error, "a connection ended early");
         }
     }
+}
+
+/// An answer, where jsonrpsee has one.
+fn responded(answer: Result<Response<HttpBody>, tower::BoxError>) -> Response<HttpBody> {
+    answer.unwrap_or_else(|error| guard::plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))
 }
 
 /// Out of file handles, say: nothing is gained by asking again at once.

@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn restores_the_logical_order() {
         let image = random_value(&[2, 3, 2, 4], 1).to_channels_last().unwrap();
-        check_gradients(&Flatten { axis: 1 }, &[image.clone()]);
+        check_gradients(&Flatten { axis: 1 }, std::slice::from_ref(&image));
         let flat = Flatten { axis: 1 }.forward(&[&image]).unwrap().remove(0);
         assert_eq!((flat.shape(), flat.to_f64_vec().unwrap()), (&[2, 24][..], image.to_f64_vec().unwrap()));
     }

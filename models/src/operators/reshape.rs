@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn from_channels_last_in_logical_order() {
         let image = random_value(&[2, 3, 4, 5], 1).to_channels_last().unwrap();
-        check_gradients(&Reshape { shape: vec![0, -1] }, &[image.clone()]);
-        check_gradients(&Reshape { shape: vec![0, 2, -1, 5] }, &[image.clone()]);
+        check_gradients(&Reshape { shape: vec![0, -1] }, std::slice::from_ref(&image));
+        check_gradients(&Reshape { shape: vec![0, 2, -1, 5] }, std::slice::from_ref(&image));
         let flat = Reshape { shape: vec![0, -1] }.forward(&[&image]).unwrap().remove(0);
         assert_eq!(flat.to_f64_vec().unwrap(), image.to_f64_vec().unwrap());
         check_gradients(&Squeeze { axes: vec![-1] }, &[random_value(&[2, 3, 1], 2)]);

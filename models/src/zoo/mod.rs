@@ -207,7 +207,11 @@ mod tests {
         let input = (0..3 * 224 * 224).map(|index| ((index * 7919) % 255) as f32 / 128.0 - 1.0).collect();
         let input = Value::from_vec(input, &[1, 3, 224, 224], Layout::Logical).unwrap();
         let output = |graph: &Graph| {
-            Trace::record(graph, &[input.clone()], &Uninterrupted).unwrap().value(graph.output()).to_f64_vec().unwrap()
+            Trace::record(graph, std::slice::from_ref(&input), &Uninterrupted)
+                .unwrap()
+                .value(graph.output())
+                .to_f64_vec()
+                .unwrap()
         };
         let (before, after) = (output(&graph), output(&merged));
         let largest = before.iter().fold(0.0f64, |largest, number| largest.max(number.abs()));
