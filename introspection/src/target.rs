@@ -127,8 +127,11 @@ impl Scores {
         let n_before: usize = shape[1..axes.class].iter().product();
         let first_of = |before: usize| (0..class_step).map(move |behind| before * n_classes * class_step + behind);
         let flat: Vec<usize> = (0..n_before).flat_map(first_of).collect();
-        let numbers =
-            flat.iter().flat_map(|&start| (0..n_classes).map(move |class| start + class * class_step)).map(|index| logical[index]).collect();
+        let numbers = flat
+            .iter()
+            .flat_map(|&start| (0..n_classes).map(move |class| start + class * class_step))
+            .map(|index| logical[index])
+            .collect();
         Ok(Scores { numbers, n_classes, class_step, flat })
     }
 
