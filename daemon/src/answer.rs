@@ -8,7 +8,7 @@ use client_protocol::{ErrorKind, ErrorObject, check_params, find_method, nearest
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::compute_queue::guarded;
+use crate::compute_queue::{Urgency, guarded};
 use crate::interrupt::{CancelFlag, Token};
 use crate::requests::{Handler, Lane, find_handler};
 use crate::state::State;
@@ -65,7 +65,7 @@ async fn checked(
     if in_background && handler.lane == Lane::Compute {
         return begin_job(state, handler, params);
     }
-    work(state.clone(), handler, params, token).await
+    work(state.clone(), Urgency::Interactive, handler, params, token).await
 }
 
 /// Every method takes `timeout`, in seconds.
@@ -81,6 +81,7 @@ fn take_timeout(params: &mut Map<String, Value>) -> Result<Option<Duration>, Err
 
 async fn work(
     state: Arc<State>,
+    urgency: Urgency,
     handler: &'static Handler,
     params: Map<String, Value>,
     token: Token,
@@ -95,7 +96,7 @@ async fn work(
         Lane::Compute => {
             let worker = state.clone();
             let token_of_work = token.clone();
-            state.compute.run(&token, move || (handler.answer)(&worker, params, &token_of_work)).await
+            state.compute.run(urgency, &token, move || (handler.answer)(&worker, params, &token_of_work)).await
         }
     }
 }
@@ -110,7 +111,8 @@ fn begin_job(
     let id = state.jobs.begin(handler.name, cancel.clone());
     let (state_of_job, id_of_job) = (state.clone(), id.clone());
     tokio::spawn(async move {
-        let outcome = work(state_of_job.clone(), handler, params, Token { cancel, deadline: None }).await;
+        let outcome =
+            work(state_of_job.clone(), Urgency::Background, handler, params, Token { cancel, deadline: None }).await;
         state_of_job.jobs.end(&id_of_job, outcome);
     });
     raw(&json!({"job": id}))

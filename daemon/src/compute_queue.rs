@@ -1,10 +1,10 @@
-//! Works a device's queue on one thread of its own, in order: its kernels use all workers, so that two queries at once
-//! would only make both late. A query that nobody wants any more is skipped; a panic is an error of that query alone.
+//! Works a device's queue on one thread of its own: interactive queries first, then background jobs, each in order. Its
+//! kernels use all workers, so that two queries at once would only make both late. A query that nobody wants any more is
+//! skipped; a panic is an error of that query alone.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use client_protocol::{ErrorKind, ErrorObject};
 use models::Interrupt;
@@ -15,42 +15,102 @@ use crate::interrupt::Token;
 
 type Work = Box<dyn FnOnce() + Send>;
 
+/// How urgent a query is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Someone waits for it.
+    Interactive,
+    /// A job, which waits until nobody does.
+    Background,
+}
+
 /// The queue of one device.
 #[derive(Debug)]
 pub(crate) struct ComputeQueue {
-    sender: mpsc::Sender<Work>,
-    waiting: Arc<AtomicUsize>,
-    running: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
     capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    lanes: Mutex<Lanes>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Lanes {
+    interactive: VecDeque<Work>,
+    background: VecDeque<Work>,
+    is_running: bool,
+    is_closed: bool,
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lanes")
+            .field("waiting", &self.waiting())
+            .field("is_running", &self.is_running)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lanes {
+    fn waiting(&self) -> usize {
+        self.interactive.len() + self.background.len()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        // Work runs outside the lock, so that no panic can leave it half changed.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next work, once there is some; none once the queue is closed and empty.
+    fn next(&self) -> Option<Work> {
+        let mut lanes = self.lock();
+        loop {
+            let next = lanes.interactive.pop_front();
+            if let Some(work) = next.or_else(|| lanes.background.pop_front()) {
+                lanes.is_running = true;
+                return Some(work);
+            }
+            if lanes.is_closed {
+                return None;
+            }
+            lanes = self.changed.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for ComputeQueue {
+    fn drop(&mut self) {
+        self.shared.lock().is_closed = true;
+        self.shared.changed.notify_all();
+    }
 }
 
 impl ComputeQueue {
     /// A queue with its thread, which ends when the queue is dropped.
     pub(crate) fn start(device: &str, capacity: usize) -> std::io::Result<ComputeQueue> {
-        let (sender, receiver) = mpsc::channel::<Work>();
-        let (waiting, running) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (now_waiting, now_running) = (waiting.clone(), running.clone());
+        let shared = Arc::new(Shared::default());
+        let of_thread = shared.clone();
         std::thread::Builder::new().name(format!("compute {device}")).stack_size(8 << 20).spawn(move || {
-            for work in receiver {
-                now_waiting.fetch_sub(1, Ordering::Relaxed);
-                now_running.store(1, Ordering::Relaxed);
+            while let Some(work) = of_thread.next() {
                 work();
-                now_running.store(0, Ordering::Relaxed);
+                of_thread.lock().is_running = false;
             }
         })?;
-        Ok(ComputeQueue { sender, waiting, running, capacity })
+        Ok(ComputeQueue { shared, capacity })
     }
 
     /// Runs a query in its turn.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
+        urgency: Urgency,
         token: &Token,
         query: impl FnOnce() -> Result<T, ErrorObject> + Send + 'static,
     ) -> Result<T, ErrorObject> {
-        if self.waiting.load(Ordering::Relaxed) >= self.capacity {
-            let message = format!("{} queries wait already; try again later", self.capacity);
-            return Err(ErrorObject::new(ErrorKind::Busy, message));
-        }
         let (answer, answered) = oneshot::channel();
         let token = token.clone();
         let work: Work = Box::new(move || {
@@ -61,23 +121,34 @@ impl ComputeQueue {
             // The caller may be gone, and then nobody minds.
             let _ = answer.send(result);
         });
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let is_gone = self.sender.send(work).is_err();
-        let gone = || ErrorObject::new(ErrorKind::InternalError, "the compute thread has ended");
-        if is_gone {
-            return Err(gone());
+        self.put(urgency, work)?;
+        answered
+            .await
+            .unwrap_or_else(|_| Err(ErrorObject::new(ErrorKind::InternalError, "the compute thread has ended")))
+    }
+
+    fn put(&self, urgency: Urgency, work: Work) -> Result<(), ErrorObject> {
+        let mut lanes = self.shared.lock();
+        if lanes.waiting() >= self.capacity {
+            let message = format!("{} queries wait already; try again later", self.capacity);
+            return Err(ErrorObject::new(ErrorKind::Busy, message));
         }
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        match urgency {
+            Urgency::Interactive => lanes.interactive.push_back(work),
+            Urgency::Background => lanes.background.push_back(work),
+        }
+        self.shared.changed.notify_one();
+        Ok(())
     }
 
     /// How many queries wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.shared.lock().waiting()
     }
 
     /// How many run.
     pub(crate) fn running(&self) -> usize {
-        self.running.load(Ordering::Relaxed)
+        usize::from(self.shared.lock().is_running)
     }
 }
 
@@ -97,15 +168,16 @@ pub(crate) fn guarded<T>(query: impl FnOnce() -> Result<T, ErrorObject>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_its_query_alone() {
         let queue = ComputeQueue::start("test", 4).unwrap();
         let token = Token::default();
-        let error = queue.run::<()>(&token, || panic!("on purpose")).await.unwrap_err();
+        let error = queue.run::<()>(Urgency::Interactive, &token, || panic!("on purpose")).await.unwrap_err();
         assert_eq!(error.kind(), Some(ErrorKind::InternalError));
         assert!(error.message.contains("on purpose"));
-        assert_eq!(queue.run(&token, || Ok(5)).await, Ok(5));
+        assert_eq!(queue.run(Urgency::Interactive, &token, || Ok(5)).await, Ok(5));
     }
 
     #[tokio::test]
@@ -115,7 +187,13 @@ mod tests {
         let token = Token::default();
         let blocking = tokio::spawn({
             let (queue, token) = (queue.clone(), token.clone());
-            async move { queue.run(&token, move || held.recv().map_err(|_| ErrorObject::invalid("x", "gone"))).await }
+            async move {
+                queue
+                    .run(Urgency::Interactive, &token, move || {
+                        held.recv().map_err(|_| ErrorObject::invalid("x", "gone"))
+                    })
+                    .await
+            }
         });
         while queue.running() == 0 {
             tokio::task::yield_now().await;
@@ -123,15 +201,52 @@ mod tests {
         let cancelled = Token::default();
         let waiting = tokio::spawn({
             let (queue, token) = (queue.clone(), cancelled.clone());
-            async move { queue.run(&token, || Ok(())).await }
+            async move { queue.run(Urgency::Interactive, &token, || Ok(())).await }
         });
         while queue.waiting() == 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(queue.run(&token, || Ok(())).await.unwrap_err().kind(), Some(ErrorKind::Busy));
+        assert_eq!(queue.run(Urgency::Interactive, &token, || Ok(())).await.unwrap_err().kind(), Some(ErrorKind::Busy));
         cancelled.cancel.cancel();
         release.send(()).unwrap();
         assert_eq!(waiting.await.unwrap().unwrap_err().kind(), Some(ErrorKind::Cancelled));
         assert_eq!(blocking.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_goes_before_jobs() {
+        let queue = Arc::new(ComputeQueue::start("test", 9).unwrap());
+        let (order, ran) = mpsc::channel();
+        let (release, held) = mpsc::channel::<()>();
+        let ask = |urgency, name: &'static str, held: Option<mpsc::Receiver<()>>| {
+            let (queue, order) = (queue.clone(), order.clone());
+            tokio::spawn(async move {
+                let work = move || {
+                    // Only the first is held back.
+                    held.into_iter().for_each(|held| held.recv().unwrap());
+                    order.send(name).map_err(|error| ErrorObject::invalid("x", error.to_string()))
+                };
+                queue.run(urgency, &Token::default(), work).await
+            })
+        };
+        let mut asked = vec![ask(Urgency::Interactive, "first", Some(held))];
+        while queue.running() == 0 {
+            tokio::task::yield_now().await;
+        }
+        for (nth, (urgency, name)) in
+            [(Urgency::Background, "job"), (Urgency::Interactive, "a"), (Urgency::Interactive, "b")]
+                .into_iter()
+                .enumerate()
+        {
+            asked.push(ask(urgency, name, None));
+            while queue.waiting() <= nth {
+                tokio::task::yield_now().await;
+            }
+        }
+        release.send(()).unwrap();
+        for one in asked {
+            one.await.unwrap().unwrap();
+        }
+        assert_eq!(ran.try_iter().collect::<Vec<_>>(), ["first", "a", "b", "job"]);
     }
 }

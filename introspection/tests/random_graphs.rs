@@ -203,7 +203,7 @@ impl Build {
             Step::Branch { kernel, function } => {
                 let padding = (kernel / 2, kernel / 2);
                 let conv = self.convolution(&at.1, n_channels, *kernel, 1, padding, 1, 1);
-                let beside = self.add(conv, &[at.clone()])?;
+                let beside = self.add(conv, std::slice::from_ref(&at))?;
                 let join = match function {
                     0 | 1 => Arithmetic::add(Operand::Graph),
                     _ => Arithmetic::multiply(Operand::Graph),
@@ -211,7 +211,7 @@ impl Build {
                 self.add(Ok(join), &[at, beside])
             }
             Step::Concat => {
-                let beside = self.add(Ok(Activation::new(PointwiseFunction::Relu)), &[at.clone()])?;
+                let beside = self.add(Ok(Activation::new(PointwiseFunction::Relu)), std::slice::from_ref(&at))?;
                 self.add(Ok(Concat { axis: 1 }), &[at, beside])
             }
         }
@@ -254,7 +254,7 @@ fn built(recipe: &Recipe) -> (Graph, Value) {
 }
 
 fn trace(graph: &Graph, input: &Value) -> Trace {
-    Trace::record(graph, &[input.clone()], &Uninterrupted).unwrap()
+    Trace::record(graph, std::slice::from_ref(input), &Uninterrupted).unwrap()
 }
 
 fn input_of(graph: &Graph) -> Outlet {

@@ -43,7 +43,8 @@ fn all_methods() -> String {
 }
 
 fn one_method(method: &MethodSpec) -> String {
-    let mut text = format!("{}\n{}", method.name, method.documentation.trim());
+    let lines: Vec<&str> = method.documentation.trim().lines().map(str::trim).collect();
+    let mut text = format!("{}\n{}", method.name, lines.join("\n"));
     let rows: Vec<Vec<String>> = parameters(method)
         .iter()
         .flat_map(|parameter| std::iter::once(row(method, parameter, "")).chain(fields(method, parameter)))
