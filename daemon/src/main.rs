@@ -72,6 +72,8 @@ async fn run(options: Options, threads: usize) -> anyhow::Result<()> {
     folders::make_data_dir(&data_dir)?;
     let (unix_listener, owned_socket) = take_socket(&socket)?;
     let config = config(&options, threads, &socket, &data_dir)?;
+    let arrays_dir = config.arrays_dir.clone();
+    remove_arrays(&arrays_dir);
     let state = Arc::new(State::new(config).context("cannot start the compute thread")?);
     let (acceptor, sessions) = Acceptor::new(state.clone());
     if let Some(address) = options.listen {
@@ -103,7 +105,18 @@ async fn run(options: Options, threads: usize) -> anyhow::Result<()> {
     while activity.open() > 0 && std::time::Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    remove_arrays(&arrays_dir);
     Ok(())
+}
+
+/// Answers as files are for whoever asked just now, and nobody else has a use for them.
+fn remove_arrays(folder: &Path) {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(folder = %folder.display(), %error, "cannot remove old answers");
+        }
+        _ => {}
+    }
 }
 
 /// Returns once the end was asked, by signal, request or idleness, and connections were told.
@@ -124,7 +137,7 @@ fn config(options: &Options, threads: usize, socket: &Path, data_dir: &Path) -> 
         build: build_id()?,
         started_by: options.started_by.clone(),
         socket: socket.to_path_buf(),
-        runtime_dir: socket.parent().context("the socket's path has no folder")?.to_path_buf(),
+        arrays_dir: socket.with_extension("arrays"),
         data_dir: data_dir.to_path_buf(),
         cache_dir: folders::cache_dir(),
         threads,

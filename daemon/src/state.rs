@@ -17,7 +17,8 @@ pub(crate) struct Config {
     pub(crate) build: String,
     pub(crate) started_by: Option<String>,
     pub(crate) socket: PathBuf,
-    pub(crate) runtime_dir: PathBuf,
+    /// Where answers go that are asked for as files; emptied when the daemon starts and ends.
+    pub(crate) arrays_dir: PathBuf,
     pub(crate) data_dir: PathBuf,
     pub(crate) cache_dir: PathBuf,
     pub(crate) threads: usize,

@@ -74,7 +74,7 @@ impl Array {
         npy::write(&mut bytes, &self.shape, &self.numbers)
             .map_err(|error| crate::errors::of_io(&error, "encoding", "a NumPy file"))?;
         let name = format!("{}.npy", &blake3::hash(&bytes).to_hex()[..16]);
-        let path = state.config.runtime_dir.join("arrays").join(name);
+        let path = state.config.arrays_dir.join(name);
         crate::storage::write_whole(&path, &bytes).map_err(|error| crate::storage::of_write(&error, &path))?;
         let data = client_protocol::TensorData::Text(path.display().to_string());
         Ok(Tensor { shape: self.shape.clone(), axes: self.axes.clone(), dtype: client_protocol::Dtype::F32, data })

@@ -20,27 +20,7 @@ pub fn overlay(map: &Map<'_>, photo: &RgbImage, options: &Options) -> Result<Pic
         options.colormap.unwrap_or(if is_signed(map.values) { Colormap::Diverging } else { Colormap::Turbo });
     let limits = Limits::of(map.values, colormap);
     let image = blended(map, photo, colormap, limits);
-    let places = (map.rows, map.columns);
-    let axes = (Some(&map.row_axis), Some(&map.column_axis));
-    let photo_panel = Panel {
-        image: photo.clone(),
-        title: "what the network saw",
-        row_axis: axes.0,
-        column_axis: axes.1,
-        places,
-        color_bar: None,
-        is_map: false,
-    };
-    let map_panel = Panel {
-        image,
-        title: "",
-        color_bar: Some(ColorBar { colormap, limits }),
-        row_axis: None,
-        column_axis: axes.1,
-        places,
-        is_map: false,
-    };
-    figure::draw(vec![photo_panel, map_panel], 2, options, 960)
+    drawn(map, photo, Shown { image, title: "", bar: ColorBar { colormap, limits }, is_map: false }, options)
 }
 
 fn blended(map: &Map<'_>, photo: &RgbImage, colormap: Colormap, limits: Limits) -> RgbImage {
@@ -68,28 +48,9 @@ pub fn beside(map: &Map<'_>, photo: &RgbImage, options: &Options) -> Result<Pict
         options.colormap.unwrap_or(if is_signed(map.values) { Colormap::Diverging } else { Colormap::Inferno });
     // A few numbers are far larger than all others; colours go to where one in two hundred lies beyond.
     let limits = Limits::of(&within(map.values, 0.995), colormap);
-    let places = (map.rows, map.columns);
-    let axes = (Some(&map.row_axis), Some(&map.column_axis));
-    let photo_panel = Panel {
-        image: photo.clone(),
-        title: "what the network saw",
-        row_axis: axes.0,
-        column_axis: axes.1,
-        places,
-        color_bar: None,
-        is_map: false,
-    };
+    let image = map.colored(colormap, limits);
     let title = "colours end at the 99.5th percentile";
-    let map_panel = Panel {
-        image: map.colored(colormap, limits),
-        title,
-        color_bar: Some(ColorBar { colormap, limits }),
-        row_axis: None,
-        column_axis: axes.1,
-        places,
-        is_map: true,
-    };
-    figure::draw(vec![photo_panel, map_panel], 2, options, 960)
+    drawn(map, photo, Shown { image, title, bar: ColorBar { colormap, limits }, is_map: true }, options)
 }
 
 /// The numbers whose size is within this quantile.
@@ -118,27 +79,39 @@ pub fn rgb_of(values: &[f32], map: &Map<'_>, photo: &RgbImage, options: &Options
         let place = y as usize * map.columns + x as usize;
         Rgb(std::array::from_fn(|channel| level(values[channel * n_places + place])))
     });
+    let limits = Limits { low: -reach, high: reach };
+    let bar = ColorBar { colormap: Colormap::Gray, limits };
+    drawn(map, photo, Shown { image, title: "by colour; grey is 0", bar, is_map: true }, options)
+}
+
+/// What stands beside the photo.
+struct Shown {
+    image: RgbImage,
+    title: &'static str,
+    bar: ColorBar,
+    is_map: bool,
+}
+
+/// The photo as the network saw it, and what is shown beside it, in the same places.
+fn drawn(map: &Map<'_>, photo: &RgbImage, shown: Shown, options: &Options) -> Result<Picture> {
     let places = (map.rows, map.columns);
-    let axes = (Some(&map.row_axis), Some(&map.column_axis));
     let photo_panel = Panel {
         image: photo.clone(),
         title: "what the network saw",
-        row_axis: axes.0,
-        column_axis: axes.1,
+        row_axis: Some(&map.row_axis),
+        column_axis: Some(&map.column_axis),
         places,
         color_bar: None,
         is_map: false,
     };
-    let limits = Limits { low: -reach, high: reach };
-    let bar = ColorBar { colormap: Colormap::Gray, limits };
     let map_panel = Panel {
-        image,
-        title: "by colour; grey is 0",
-        color_bar: Some(bar),
+        image: shown.image,
+        title: shown.title,
         row_axis: None,
-        column_axis: axes.1,
+        column_axis: Some(&map.column_axis),
         places,
-        is_map: true,
+        color_bar: Some(shown.bar),
+        is_map: shown.is_map,
     };
     figure::draw(vec![photo_panel, map_panel], 2, options, 960)
 }

@@ -11,49 +11,29 @@ const N_LETTERS: usize = 29;
 /// Channels out, kernel, stride, and zeros before and behind.
 type Layer = (usize, usize, usize, (usize, usize));
 
-const fn middle() -> Layer {
-    (250, 7, 1, (3, 3))
+/// The eleven layers; the 32 wide kernel cannot be padded evenly, and the two forms differ in how they do it.
+fn layers(padding_of_32: (usize, usize)) -> impl ExactSizeIterator<Item = Layer> {
+    let middle = [(250, 7, 1, (3, 3)); 7];
+    let last = [(2000, 32, 1, padding_of_32), (2000, 1, 1, (0, 0)), (N_LETTERS, 1, 1, (0, 0))];
+    let all = [&[(250, 48, 2, (23, 23))][..], &middle, &last].concat();
+    all.into_iter()
 }
 
-/// Padded so that an even number of frames gives half as many.
-const PLAIN: [Layer; 11] = [
-    (250, 48, 2, (23, 23)),
-    middle(),
-    middle(),
-    middle(),
-    middle(),
-    middle(),
-    middle(),
-    middle(),
-    (2000, 32, 1, (15, 16)),
-    (2000, 1, 1, (0, 0)),
-    (N_LETTERS, 1, 1, (0, 0)),
-];
+/// So that an even number of frames gives half as many.
+const PLAIN: (usize, usize) = (15, 16);
 
-/// torchaudio pads the 32 wide kernel by 16 on both sides, which gives one frame more.
-const TORCHAUDIO: [Layer; 11] = [
-    (250, 48, 2, (23, 23)),
-    middle(),
-    middle(),
-    middle(),
-    middle(),
-    middle(),
-    middle(),
-    middle(),
-    (2000, 32, 1, (16, 16)),
-    (2000, 1, 1, (0, 0)),
-    (N_LETTERS, 1, 1, (0, 0)),
-];
+/// torchaudio pads both sides alike, which gives one frame more.
+const TORCHAUDIO: (usize, usize) = (16, 16);
 
 /// Layers `conv1`, `relu1` to `conv11`; logits at the end.
 pub(super) fn build_plain(weights: &mut Weights) -> Result<Graph, LoadError> {
     let mut net = Builder::new(weights);
     let mut x = net.input(&[Dim::Known(N_FEATURES), Dim::Any(1000)])?;
     let mut n_in = N_FEATURES;
-    for (nth, (n_out, kernel, stride, padding)) in PLAIN.into_iter().enumerate() {
+    for (nth, (n_out, kernel, stride, padding)) in layers(PLAIN).enumerate() {
         let name = format!("conv{}", nth + 1);
         x = net.conv(&name, &name, Conv::temporal(n_in, n_out, kernel, stride, padding), x)?;
-        if nth + 1 < PLAIN.len() {
+        if n_out != N_LETTERS {
             x = net.add(&format!("relu{}", nth + 1), Activation::new(PointwiseFunction::Relu), &[x])?;
         }
         n_in = n_out;
@@ -66,7 +46,7 @@ pub(super) fn build_torchaudio(weights: &mut Weights) -> Result<Graph, LoadError
     let mut net = Builder::new(weights);
     let mut x = net.input(&[Dim::Known(N_FEATURES), Dim::Any(1000)])?;
     let mut n_in = N_FEATURES;
-    for (nth, (n_out, kernel, stride, padding)) in TORCHAUDIO.into_iter().enumerate() {
+    for (nth, (n_out, kernel, stride, padding)) in layers(TORCHAUDIO).enumerate() {
         let name = format!("acoustic_model.{}", 2 * nth);
         x = net.conv(&name, &name, Conv::temporal(n_in, n_out, kernel, stride, padding), x)?;
         x = net.add(&format!("acoustic_model.{}", 2 * nth + 1), Activation::new(PointwiseFunction::Relu), &[x])?;
