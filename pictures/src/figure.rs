@@ -16,9 +16,10 @@ use plotters::style::{FontStyle, FontTransform, register_font};
 
 use crate::axis::{Axis, number};
 use crate::colormap::{Colormap, Limits};
+use crate::sharp_text::{FONT_FILE, SharpText};
 use crate::{Format, Options, Picture, PictureError, Result};
 
-const FONT: &str = "DejaVu Sans";
+pub(crate) const FONT: &str = "DejaVu Sans";
 static REGISTERED: Once = Once::new();
 
 const TITLE_HEIGHT: u32 = 44;
@@ -126,6 +127,15 @@ fn panel_height(panel: &Panel<'_>, width: u32) -> u32 {
     top + bottom + (f64::from(inner) * ratio.clamp(0.25, 2.5)).round() as u32
 }
 
+/// Makes the font known to plotters, once.
+pub(crate) fn register() {
+    REGISTERED.call_once(|| {
+        if register_font(FONT, FontStyle::Normal, FONT_FILE).is_err() {
+            unreachable!("the embedded font is sound; a test draws with it");
+        }
+    });
+}
+
 /// Draws on either kind of canvas; what `content` answers is put in as images.
 fn render(
     width: u32,
@@ -133,17 +143,13 @@ fn render(
     options: &Options,
     content: impl FnOnce(&dyn Drawing) -> Result<Vec<Placed>>,
 ) -> Result<Picture> {
-    REGISTERED.call_once(|| {
-        let font: &[u8] = include_bytes!("../assets/DejaVuSans-subset.ttf");
-        if register_font(FONT, FontStyle::Normal, font).is_err() {
-            unreachable!("the embedded font is sound; a test draws with it");
-        }
-    });
+    register();
     match options.format {
         Format::Png => {
             let mut pixels = vec![255u8; width as usize * height as usize * 3];
             let placed = {
-                let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+                let pixels = BitMapBackend::with_buffer(&mut pixels, (width, height));
+                let area = SharpText::new(pixels).into_drawing_area();
                 let placed = content(&area)?;
                 area.present().map_err(failed)?;
                 placed

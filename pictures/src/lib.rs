@@ -11,6 +11,7 @@ mod figure;
 mod grid;
 mod heat_map;
 mod overlay;
+mod sharp_text;
 
 pub use axis::Axis;
 pub use bar_chart::bar_chart;
