@@ -313,6 +313,7 @@ fn names_and_numbers_that_are_not_there() {
         "invalid_params",
         &["channel 10000 is out of range"],
     );
+    bench.refuses("model.predict", asked(json!({"top": 0})), "invalid_params", &["how many classes", "from 1"]);
     bench.refuses(
         "model.predict",
         json!({"model": "vg", "input": bench.input()}),

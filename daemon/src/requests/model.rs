@@ -443,6 +443,11 @@ fn output_named(model: &HeldModel, name: &str) -> Result<Outlet, ErrorObject> {
 }
 
 pub(crate) fn predict(state: &Arc<State>, params: PredictParams, token: &Token) -> Result<Prediction, ErrorObject> {
+    if params.top == 0 {
+        return Err(ErrorObject::invalid("top", "`top` says how many classes are wanted, from 1")
+            .value(0)
+            .expected("from 1"));
+    }
     let model = state.models().get(&params.model)?;
     let mut predictions = Vec::new();
     for input in params.input.as_slice() {
