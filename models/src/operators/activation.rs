@@ -46,6 +46,8 @@ pub enum PointwiseFunction {
     GeluTanh,
     /// `log(1 + exp(x))`
     Softplus,
+    /// `2/√π ∫₀ˣ exp(-t²) dt`, of which exporters make GELU
+    Erf,
 }
 
 impl PointwiseFunction {
@@ -85,6 +87,7 @@ impl PointwiseFunction {
                 (T::of(alpha) * x + T::of(beta)).at_least(zero).at_most(one)
             }
             PointwiseFunction::HardSwish => x * (x / T::of(6.0) + half).at_least(zero).at_most(one),
+            PointwiseFunction::Erf => T::of(candle_core::cpu::erf::erf_f64(x.wide())),
             PointwiseFunction::Gelu => x * normal_distribution(x),
             PointwiseFunction::GeluTanh => half * x * (one + gelu_tanh_argument(x).tanh()),
             PointwiseFunction::Softplus => x.at_least(zero) + (-x.abs()).exp().ln_1p(),
@@ -130,6 +133,7 @@ impl PointwiseFunction {
                     x / T::of(3.0) + half
                 }
             }
+            PointwiseFunction::Erf => T::of(std::f64::consts::FRAC_2_SQRT_PI * (-x.wide() * x.wide()).exp()),
             PointwiseFunction::Gelu => normal_distribution(x) + x * normal_density(x),
             PointwiseFunction::GeluTanh => {
                 let tanh = gelu_tanh_argument(x).tanh();
@@ -186,6 +190,7 @@ impl Activation {
             PointwiseFunction::HardSwish => "HardSwish",
             PointwiseFunction::Gelu | PointwiseFunction::GeluTanh => "Gelu",
             PointwiseFunction::Softplus => "Softplus",
+            PointwiseFunction::Erf => "Erf",
         };
         Activation { kind, function }
     }
@@ -301,6 +306,7 @@ mod tests {
             Silu,
             HardSigmoid { alpha: 0.9, beta: 0.5 },
             HardSwish,
+            Erf,
             Gelu,
             GeluTanh,
             Softplus,
@@ -315,6 +321,7 @@ mod tests {
     fn known_values() {
         let close = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got} is not {want}");
         close(PointwiseFunction::Gelu.value(1.0), 0.841_344_746_068_542_9);
+        close(PointwiseFunction::Erf.value(0.5), 0.520_499_877_813_046_5);
         close(PointwiseFunction::HardSwish.value(1.0), 2.0 / 3.0);
         close(PointwiseFunction::Softplus.value(-800.0), 0.0);
         close(PointwiseFunction::Sigmoid.value(-800.0), 0.0);

@@ -253,7 +253,7 @@ fn all_missing_operators_are_listed_at_once() {
     let nodes = vec![
         named("rnn", "LSTM(input) -> a"),
         NodeProto { domain: "com.example".to_owned(), ..named("own", "Trick(a) -> b") },
-        named("erf", "Erf(b) -> c"),
+        named("det", "Det(b) -> c"),
         named("pick", "Gather(input, i) -> d"),
         named("attend", "MatMul(input, input) -> e"),
         node("Concat(c, d, e) -> output"),
@@ -265,15 +265,15 @@ fn all_missing_operators_are_listed_at_once() {
     let expected = [
         ("rnn", "LSTM"),
         ("own", "com.example.Trick"),
-        ("erf", "Erf"),
+        ("det", "Det"),
         ("pick", "Gather of computed values"),
         ("attend", "MatMul of two computed values"),
     ];
     assert_eq!(listed, expected);
     assert_eq!(
         LoadError::Unsupported { nodes: nodes[..3].to_vec() }.to_string(),
-        "layer `rnn` needs the operator LSTM, which is not supported; missing in all: Erf, LSTM, com.example.Trick \
-         (layers `rnn` (LSTM), `own` (com.example.Trick), `erf` (Erf))"
+        "layer `rnn` needs the operator LSTM, which is not supported; missing in all: Det, LSTM, com.example.Trick \
+         (layers `rnn` (LSTM), `own` (com.example.Trick), `det` (Det))"
     );
 }
 
