@@ -296,10 +296,15 @@ fn title(name: &str, target: &ResolvedTarget, path: Option<&str>) -> String {
         }
         _ => "predicted".to_owned(),
     };
+    let place = match (target.time, target.frame) {
+        (Some(time), _) => format!(" at {time:.2} s"),
+        (None, Some(frame)) => format!(" at frame {frame}"),
+        (None, None) => String::new(),
+    };
     let probability =
         target.probability.map_or(String::new(), |probability| format!(" ({:.1} %)", probability * 100.0));
     let file = path.and_then(|path| path.rsplit('/').next()).map_or(String::new(), |file| format!(" in {file}"));
-    format!("{name}: {what}{probability}{file}")
+    format!("{name}: {what}{place}{probability}{file}")
 }
 
 type Places = Vec<std::ops::Range<usize>>;
