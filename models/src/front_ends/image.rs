@@ -70,6 +70,9 @@ impl ImageFrontEnd {
     }
 }
 
+/// The most pixels that a photo may have once it is resized.
+const MOST_RESIZED: u64 = 32_000_000;
+
 /// Why bytes are no photo.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
@@ -79,12 +82,18 @@ pub enum ImageError {
     /// It is larger than allowed.
     #[error("the image has {columns} × {rows} pixels, more than the {limit} that are decoded")]
     TooLarge { columns: u32, rows: u32, limit: u64 },
+    /// Its sides are so different that it would become too large when its short side is brought to length.
+    #[error(
+        "the image has {columns} × {rows} pixels and would become {wide} × {high} when resized by its short side, more than \
+         {MOST_RESIZED} pixels; cut it first"
+    )]
+    TooLong { columns: u32, rows: u32, wide: u32, high: u32 },
 }
 
 impl ImageError {
     /// Whether a limit was passed, rather than a file damaged.
     pub fn is_over_limit(&self) -> bool {
-        matches!(self, ImageError::TooLarge { .. })
+        matches!(self, ImageError::TooLarge { .. } | ImageError::TooLong { .. })
     }
 }
 
@@ -128,8 +137,14 @@ pub fn prepare(bytes: &[u8], front_end: &ImageFrontEnd) -> Result<PreparedImage,
     let (columns, rows) = photo.dimensions();
     let short = columns.min(rows).max(1);
     // As torchvision rounds: the longer side is cut to whole pixels.
-    let resized_length = |side: u32| (u64::from(side) * u64::from(front_end.short_side) / u64::from(short)) as u32;
+    let resized_length = |side: u32| {
+        let length = u64::from(side) * u64::from(front_end.short_side) / u64::from(short);
+        u32::try_from(length).unwrap_or(u32::MAX)
+    };
     let (wide, high) = (resized_length(columns).max(front_end.crop), resized_length(rows).max(front_end.crop));
+    if u64::from(wide) * u64::from(high) > MOST_RESIZED {
+        return Err(ImageError::TooLong { columns, rows, wide, high });
+    }
     let filter = match front_end.interpolation {
         Resampling::Bicubic => FilterType::CatmullRom,
         Resampling::Bilinear => FilterType::Triangle,
@@ -236,6 +251,12 @@ mod tests {
         assert_eq!(one(DynamicImage::ImageRgb16(deep)), [255, 0, 1]);
         let half_red = image::RgbaImage::from_raw(1, 1, vec![255, 0, 0, 127]).unwrap();
         assert_eq!(one(DynamicImage::ImageRgba8(half_red)), [255, 128, 128]);
+    }
+
+    #[test]
+    fn a_strip_of_pixels_is_refused_before_it_grows() {
+        let error = prepare(&png(&gradient(20_000, 1)), &front_end(256, 224)).unwrap_err();
+        assert!(error.is_over_limit() && error.to_string().contains("would become 5120000 × 256"), "{error}");
     }
 
     #[test]
