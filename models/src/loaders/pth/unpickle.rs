@@ -1,111 +1,39 @@
-//! A pickle machine that builds dictionaries of tensors and nothing else (pickle protocols 0 to 4, as far as
+//! A pickle machine that builds dictionaries of tensors and nothing else (pickle protocols 2 to 4, as far as
 //! `torch.save` uses them). What would call anything but tensors, storages and OrderedDict is refused by name.
 
+use std::collections::HashMap;
+
 use super::corrupt;
+use super::objects::{Global, Object, ObjectId, Pickle, StorageRef, TensorRef, global};
 use crate::loaders::LoadError;
 
-/// What a pickle may build.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Object {
-    None,
-    Bool(bool),
-    Whole(i64),
-    /// A whole number wider than 64 bits, little endian; PyTorch's magic number is one.
-    Wide(Vec<u8>),
-    Float(f64),
-    Text(String),
-    Bytes(Vec<u8>),
-    List(Vec<Object>),
-    Tuple(Vec<Object>),
-    Dict(Vec<(Object, Object)>),
-    Tensor(TensorRef),
-    Storage(StorageRef),
-    Global(Global),
-    /// What `mark` leaves on the stack.
-    Mark,
-}
-
-/// The callables that are known.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Global {
-    RebuildTensor,
-    RebuildParameter,
-    OrderedDict,
-    Storage(StorageType),
-}
-
-/// Element types of storages.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum StorageType {
-    Float,
-    Double,
-    Half,
-    BFloat16,
-    Long,
-    Int,
-    Short,
-    Char,
-    Byte,
-    Bool,
-}
-
-/// A tensor as a view of a storage; lengths in elements.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct TensorRef {
-    pub(super) storage: StorageRef,
-    pub(super) offset: usize,
-    pub(super) shape: Vec<usize>,
-    pub(super) strides: Vec<usize>,
-}
-
-/// A storage by its key.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct StorageRef {
-    pub(super) element: StorageType,
-    pub(super) key: String,
-}
-
-fn global(module: &str, name: &str) -> Result<Global, LoadError> {
-    let storage = |element| Ok(Global::Storage(element));
-    match (module, name) {
-        ("torch._utils", "_rebuild_tensor_v2") => Ok(Global::RebuildTensor),
-        ("torch._utils", "_rebuild_parameter") => Ok(Global::RebuildParameter),
-        ("collections", "OrderedDict") => Ok(Global::OrderedDict),
-        ("torch", "FloatStorage") => storage(StorageType::Float),
-        ("torch", "DoubleStorage") => storage(StorageType::Double),
-        ("torch", "HalfStorage") => storage(StorageType::Half),
-        ("torch", "BFloat16Storage") => storage(StorageType::BFloat16),
-        ("torch", "LongStorage") => storage(StorageType::Long),
-        ("torch", "IntStorage") => storage(StorageType::Int),
-        ("torch", "ShortStorage") => storage(StorageType::Short),
-        ("torch", "CharStorage") => storage(StorageType::Char),
-        ("torch", "ByteStorage") => storage(StorageType::Byte),
-        ("torch", "BoolStorage") => storage(StorageType::Bool),
-        _ => Err(LoadError::UnsupportedFormat(format!(
-            "the file would call `{module}.{name}`; in a file of weights only tensors, storages and OrderedDict are understood, \
-             and nothing else is ever run"
-        ))),
-    }
-}
-
 /// Reads one pickle; answers what it builds and how many bytes it took.
-pub(super) fn unpickle(bytes: &[u8]) -> Result<(Object, usize), LoadError> {
-    let mut machine = Machine { bytes, at: 0, stack: Vec::new(), memo: Vec::new() };
+pub(super) fn unpickle(bytes: &[u8]) -> Result<(Pickle, usize), LoadError> {
+    let mut machine =
+        Machine { bytes, at: 0, n_made: 0, objects: vec![], stack: vec![], marks: vec![], memo: HashMap::new() };
     loop {
-        if let Some(object) = machine.step()? {
-            return Ok((object, machine.at));
+        if let Some(root) = machine.step()? {
+            return Ok((Pickle { objects: machine.objects, root }, machine.at));
         }
     }
 }
 
-/// The most objects on the stack or in the memo, so that a small file cannot ask for much.
+/// The most objects of one pickle, so that a file of instructions alone cannot ask for much; weights take some fifteen
+/// each.
 const MOST_OBJECTS: usize = 1 << 22;
+
+/// The most axes of a tensor, as many as PyTorch allows.
+const MOST_AXES: usize = 64;
 
 struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
-    stack: Vec<Object>,
-    memo: Vec<Option<Object>>,
+    n_made: usize,
+    objects: Vec<Object>,
+    stack: Vec<ObjectId>,
+    /// How high the stack was at each mark.
+    marks: Vec<usize>,
+    memo: HashMap<usize, ObjectId>,
 }
 
 impl<'a> Machine<'a> {
@@ -135,49 +63,48 @@ impl<'a> Machine<'a> {
         text(&line[..length])
     }
 
-    fn pop(&mut self) -> Result<Object, LoadError> {
-        self.stack.pop().ok_or_else(|| corrupt("its pickle takes more than it has put down"))
+    /// Notes that so many objects or items were made.
+    fn count(&mut self, n: usize) -> Result<(), LoadError> {
+        self.n_made += n;
+        if self.n_made > MOST_OBJECTS {
+            return Err(corrupt(format!("its pickle holds more than {MOST_OBJECTS} objects")));
+        }
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Result<ObjectId, LoadError> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        let above = self.stack.len() > floor;
+        above.then(|| self.stack.pop()).flatten().ok_or_else(|| corrupt("its pickle takes more than it has put down"))
     }
 
     fn push(&mut self, object: Object) -> Result<(), LoadError> {
-        if self.stack.len() >= MOST_OBJECTS {
-            return Err(corrupt(format!("its pickle holds more than {MOST_OBJECTS} objects")));
-        }
-        self.stack.push(object);
+        self.count(1)?;
+        self.stack.push(ObjectId(self.objects.len()));
+        self.objects.push(object);
         Ok(())
     }
 
     /// Everything since the last mark.
-    fn since_mark(&mut self) -> Result<Vec<Object>, LoadError> {
-        let mark = self
-            .stack
-            .iter()
-            .rposition(|object| *object == Object::Mark)
-            .ok_or_else(|| corrupt("a mark is missing"))?;
-        let objects = self.stack.split_off(mark + 1);
-        self.stack.pop();
-        Ok(objects)
+    fn since_mark(&mut self) -> Result<Vec<ObjectId>, LoadError> {
+        let mark = self.marks.pop().ok_or_else(|| corrupt("a mark is missing"))?;
+        Ok(self.stack.split_off(mark))
     }
 
     fn remember(&mut self, place: usize) -> Result<(), LoadError> {
-        if place >= MOST_OBJECTS {
-            return Err(corrupt("its memo is too large"));
-        }
-        if self.memo.len() <= place {
-            self.memo.resize(place + 1, None);
-        }
-        self.memo[place] = self.stack.last().cloned();
+        let top = *self.stack.last().ok_or_else(|| corrupt("it remembers what it never put down"))?;
+        self.memo.insert(place, top);
         Ok(())
     }
 
     fn recall(&mut self, place: usize) -> Result<(), LoadError> {
-        let object =
-            self.memo.get(place).cloned().flatten().ok_or_else(|| corrupt("it recalls what it never remembered"))?;
-        self.push(object)
+        let object = self.memo.get(&place).ok_or_else(|| corrupt("it recalls what it never remembered"))?;
+        self.stack.push(*object);
+        Ok(())
     }
 
     /// Runs one instruction; the object where that was the last.
-    fn step(&mut self) -> Result<Option<Object>, LoadError> {
+    fn step(&mut self) -> Result<Option<ObjectId>, LoadError> {
         let instruction = self.take(1)?[0];
         match instruction {
             b'.' => return self.pop().map(Some),
@@ -187,13 +114,12 @@ impl<'a> Machine<'a> {
             b'\x95' => {
                 self.take(8)?;
             }
-            b'(' => self.push(Object::Mark)?,
+            b'(' => self.marks.push(self.stack.len()),
             b'0' => {
                 self.pop()?;
             }
             b'N' => self.push(Object::None)?,
-            b'\x88' => self.push(Object::Bool(true))?,
-            b'\x89' => self.push(Object::Bool(false))?,
+            b'\x88' | b'\x89' => self.push(Object::Other)?,
             b'J' => {
                 let bytes = self.take(4)?;
                 let number = i32::from_le_bytes(bytes.try_into().expect("four bytes were taken"));
@@ -203,12 +129,12 @@ impl<'a> Machine<'a> {
             b'M' => self.push_number(2)?,
             b'\x8a' => {
                 let length = self.number(1)?;
-                let bytes = self.take(length)?.to_vec();
+                let bytes = self.take(length)?;
                 self.push(signed(bytes))?;
             }
             b'G' => {
-                let bytes = self.take(8)?;
-                self.push(Object::Float(f64::from_be_bytes(bytes.try_into().expect("eight bytes were taken"))))?;
+                self.take(8)?;
+                self.push(Object::Other)?;
             }
             b'X' => self.push_text(4)?,
             b'\x8c' => self.push_text(1)?,
@@ -216,8 +142,8 @@ impl<'a> Machine<'a> {
             b'T' => self.push_text(4)?,
             b'C' | b'B' => {
                 let length = self.number(if instruction == b'C' { 1 } else { 4 })?;
-                let bytes = self.take(length)?.to_vec();
-                self.push(Object::Bytes(bytes))?;
+                self.take(length)?;
+                self.push(Object::Other)?;
             }
             b']' => self.push(Object::List(vec![]))?,
             b')' => self.push(Object::Tuple(vec![]))?,
@@ -232,8 +158,8 @@ impl<'a> Machine<'a> {
             }
             b'\x85'..=b'\x87' => {
                 let length = usize::from(instruction - b'\x84');
-                let start = self.stack.len().checked_sub(length).ok_or_else(|| corrupt("a tuple lacks its parts"))?;
-                let objects = self.stack.split_off(start);
+                let mut objects = (0..length).map(|_| self.pop()).collect::<Result<Vec<ObjectId>, LoadError>>()?;
+                objects.reverse();
                 self.push(Object::Tuple(objects))?;
             }
             b'a' => {
@@ -278,18 +204,21 @@ impl<'a> Machine<'a> {
             }
             b'\x93' => {
                 let (name, module) = (self.pop()?, self.pop()?);
-                let (Object::Text(module), Object::Text(name)) = (module, name) else {
+                let (Object::Text(module), Object::Text(name)) = (self.get(module), self.get(name)) else {
                     return Err(corrupt("a global without a name"));
                 };
-                self.push(Object::Global(global(&module, &name)?))?;
+                let known = global(module, name)?;
+                self.push(Object::Global(known))?;
             }
             b'Q' => {
                 let id = self.pop()?;
-                self.push(Object::Storage(storage(&id)?))?;
+                let storage = self.storage(id)?;
+                self.push(Object::Storage(storage))?;
             }
             b'R' => {
                 let (arguments, callable) = (self.pop()?, self.pop()?);
-                self.push(call(&callable, arguments)?)?;
+                let made = self.call(callable, arguments)?;
+                self.push(made)?;
             }
             // The state of an OrderedDict is bookkeeping (`_metadata`), which no one reads here.
             b'b' => {
@@ -312,26 +241,100 @@ impl<'a> Machine<'a> {
     fn push_text(&mut self, width: usize) -> Result<(), LoadError> {
         let length = self.number(width)?;
         let bytes = self.take(length)?;
-        self.push(Object::Text(text(bytes)?))
+        self.push(Object::Text(text(bytes)?.into()))
     }
 
-    fn extend_list(&mut self, objects: Vec<Object>) -> Result<(), LoadError> {
-        match self.stack.last_mut() {
+    fn extend_list(&mut self, objects: Vec<ObjectId>) -> Result<(), LoadError> {
+        match self.top() {
             Some(Object::List(list)) => list.extend(objects),
             _ => return Err(corrupt("it appends to what is no list")),
         }
         Ok(())
     }
 
-    fn extend_dict(&mut self, objects: Vec<Object>) -> Result<(), LoadError> {
-        let Some(Object::Dict(entries)) = self.stack.last_mut() else {
+    fn extend_dict(&mut self, objects: Vec<ObjectId>) -> Result<(), LoadError> {
+        let Some(Object::Dict(entries)) = self.top() else {
             return Err(corrupt("it sets an item of what is no dictionary"));
         };
-        let mut objects = objects.into_iter();
-        while let (Some(key), Some(value)) = (objects.next(), objects.next()) {
-            entries.push((key, value));
+        let pairs = objects.chunks_exact(2);
+        if !pairs.remainder().is_empty() {
+            return Err(corrupt("a dictionary's key lacks its value"));
         }
+        entries.extend(pairs.map(|pair| (pair[0], pair[1])));
         Ok(())
+    }
+
+    fn get(&self, id: ObjectId) -> &Object {
+        &self.objects[id.0]
+    }
+
+    fn top(&mut self) -> Option<&mut Object> {
+        let top = *self.stack.last()?;
+        Some(&mut self.objects[top.0])
+    }
+
+    /// The storage that a persistent id names: `("storage", type, key, location, length)`, and before PyTorch 1.6 what
+    /// part it is of another storage, which `torch.save` has long written as `None` only.
+    fn storage(&self, id: ObjectId) -> Result<StorageRef, LoadError> {
+        let Object::Tuple(parts) = self.get(id) else { return Err(corrupt("a storage has no name")) };
+        let parts: Vec<&Object> = parts.iter().take(6).map(|&part| self.get(part)).collect();
+        match parts[..] {
+            [Object::Text(kind), Object::Global(Global::Storage(element)), Object::Text(key), ref rest @ ..]
+                if **kind == *"storage" =>
+            {
+                if matches!(rest, [_, _, part] if !matches!(part, Object::None)) {
+                    let reason = format!("storage `{key}` is a part of another one, which is not read");
+                    return Err(LoadError::UnsupportedFormat(reason));
+                }
+                Ok(StorageRef { element: *element, key: key.clone() })
+            }
+            _ => Err(corrupt("a storage is not named as PyTorch names them")),
+        }
+    }
+
+    fn call(&mut self, callable: ObjectId, arguments: ObjectId) -> Result<Object, LoadError> {
+        let (Object::Global(global), Object::Tuple(arguments)) = (self.get(callable), self.get(arguments)) else {
+            return Err(corrupt("it calls what cannot be called"));
+        };
+        let global = *global;
+        let arguments: Vec<&Object> = arguments.iter().take(8).map(|&argument| self.get(argument)).collect();
+        match (global, &arguments[..]) {
+            (Global::OrderedDict, []) => Ok(Object::Dict(vec![])),
+            (Global::OrderedDict, [Object::List(pairs)]) => {
+                let pair = |pair: &ObjectId| match self.get(*pair) {
+                    Object::Tuple(pair) | Object::List(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
+                    _ => Err(corrupt("an OrderedDict is made of what are no pairs")),
+                };
+                let pairs = pairs.iter().map(pair).collect::<Result<Vec<_>, LoadError>>()?;
+                // The list can be recalled and copied again and again.
+                self.count(pairs.len())?;
+                Ok(Object::Dict(pairs))
+            }
+            (Global::RebuildParameter, [Object::Tensor(tensor), ..]) => Ok(Object::Tensor(tensor.clone())),
+            (
+                Global::RebuildTensor,
+                [Object::Storage(storage), Object::Whole(offset), Object::Tuple(shape), Object::Tuple(strides), ..],
+            ) => {
+                if shape.len() > MOST_AXES || strides.len() != shape.len() {
+                    let (axes, strides) = (shape.len(), strides.len());
+                    return Err(corrupt(format!(
+                        "a tensor has {axes} axes and {strides} strides; as many of both, up to {MOST_AXES}, are right"
+                    )));
+                }
+                let lengths = |ids: &[ObjectId]| -> Option<Vec<usize>> {
+                    ids.iter()
+                        .map(|id| if let Object::Whole(n) = self.get(*id) { (*n).try_into().ok() } else { None })
+                        .collect()
+                };
+                match (usize::try_from(*offset), lengths(shape), lengths(strides)) {
+                    (Ok(offset), Some(shape), Some(strides)) => {
+                        Ok(Object::Tensor(Box::new(TensorRef { storage: storage.clone(), offset, shape, strides })))
+                    }
+                    _ => Err(corrupt("a tensor has a negative length")),
+                }
+            }
+            _ => Err(corrupt(format!("it calls {global:?} with arguments that do not fit"))),
+        }
     }
 }
 
@@ -340,62 +343,12 @@ fn text(bytes: &[u8]) -> Result<String, LoadError> {
 }
 
 /// A whole number of any width, two's complement, little endian.
-fn signed(bytes: Vec<u8>) -> Object {
+fn signed(bytes: &[u8]) -> Object {
     if bytes.len() > 8 {
-        return Object::Wide(bytes);
+        return Object::Wide(bytes.to_vec());
     }
     let fill = if bytes.last().is_some_and(|last| last & 0x80 != 0) { 0xff } else { 0 };
     let mut wide = [fill; 8];
-    wide[..bytes.len()].copy_from_slice(&bytes);
+    wide[..bytes.len()].copy_from_slice(bytes);
     Object::Whole(i64::from_le_bytes(wide))
-}
-
-/// The storage that a persistent id names: `("storage", type, key, location, length, …)`.
-fn storage(id: &Object) -> Result<StorageRef, LoadError> {
-    match id {
-        Object::Tuple(parts) => match &parts[..] {
-            [Object::Text(kind), Object::Global(Global::Storage(element)), Object::Text(key), ..]
-                if kind == "storage" =>
-            {
-                Ok(StorageRef { element: *element, key: key.clone() })
-            }
-            _ => Err(corrupt("a storage is not named as PyTorch names them")),
-        },
-        _ => Err(corrupt("a storage has no name")),
-    }
-}
-
-fn call(callable: &Object, arguments: Object) -> Result<Object, LoadError> {
-    let (Object::Global(global), Object::Tuple(arguments)) = (callable, arguments) else {
-        return Err(corrupt("it calls what cannot be called"));
-    };
-    match (global, &arguments[..]) {
-        (Global::OrderedDict, []) => Ok(Object::Dict(vec![])),
-        (Global::OrderedDict, [Object::List(pairs)]) => {
-            let pair = |pair: &Object| match pair {
-                Object::Tuple(pair) | Object::List(pair) if pair.len() == 2 => Ok((pair[0].clone(), pair[1].clone())),
-                _ => Err(corrupt("an OrderedDict is made of what are no pairs")),
-            };
-            Ok(Object::Dict(pairs.iter().map(pair).collect::<Result<_, _>>()?))
-        }
-        (Global::RebuildParameter, [Object::Tensor(tensor), ..]) => Ok(Object::Tensor(tensor.clone())),
-        (
-            Global::RebuildTensor,
-            [Object::Storage(storage), Object::Whole(offset), Object::Tuple(shape), Object::Tuple(strides), ..],
-        ) => {
-            let lengths = |objects: &[Object]| -> Option<Vec<usize>> {
-                objects
-                    .iter()
-                    .map(|object| if let Object::Whole(number) = object { usize::try_from(*number).ok() } else { None })
-                    .collect()
-            };
-            match (usize::try_from(*offset), lengths(shape), lengths(strides)) {
-                (Ok(offset), Some(shape), Some(strides)) => {
-                    Ok(Object::Tensor(TensorRef { storage: storage.clone(), offset, shape, strides }))
-                }
-                _ => Err(corrupt("a tensor has a negative length")),
-            }
-        }
-        _ => Err(corrupt(format!("it calls {global:?} with arguments that do not fit"))),
-    }
 }

@@ -14,11 +14,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<File<'_>, LoadError> {
     if members.iter().any(|(name, order)| name.strip_prefix(folder) == Some("byteorder") && *order != b"little") {
         return Err(LoadError::UnsupportedFormat("the file's numbers are big-endian".to_owned()));
     }
-    let (object, _) = unpickle(pickle)?;
+    let (pickle, _) = unpickle(pickle)?;
     let data = format!("{folder}data/");
     let storages: HashMap<String, &[u8]> =
         members.iter().filter_map(|(name, bytes)| Some((name.strip_prefix(&data)?.to_owned(), *bytes))).collect();
-    Ok(File { object, storages })
+    Ok(File { pickle, storages })
 }
 
 /// Every member's name and bytes, from the central directory; sizes there are checked against the file.
