@@ -2,3 +2,4 @@
 //! since a model is only as good as the match.
 
 pub mod image;
+mod resize;
