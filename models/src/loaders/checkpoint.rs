@@ -23,6 +23,11 @@ impl Checkpoint {
             let reason = format!("number {index} is {}; every weight must be finite", numbers[index]);
             return Err(LoadError::Corrupt { what: what(), reason });
         }
+        // Steps along axes are products of axes, which can overflow even where one axis has no length.
+        if shape.iter().try_fold(1usize, |product, &axis| product.checked_mul(axis.max(1))).is_none() {
+            let reason = format!("its shape {shape:?} does not fit into memory");
+            return Err(LoadError::Corrupt { what: what(), reason });
+        }
         let tensor = Tensor::from_vec(numbers, shape, &Device::Cpu);
         let tensor = tensor.map_err(|error| LoadError::Corrupt { what: what(), reason: error.to_string() })?;
         self.tensors.push((name.to_owned(), tensor));
@@ -173,6 +178,13 @@ mod tests {
         let deviation = (numbers.iter().map(|n| n * n).sum::<f32>() / 4000.0).sqrt();
         assert!(numbers.iter().all(|n| n.abs() <= 0.25) && mean.abs() < 0.01, "{mean}");
         assert!((deviation - 0.25 / 3f32.sqrt()).abs() < 0.005, "{deviation}");
+    }
+
+    #[test]
+    fn a_shape_beyond_memory_is_refused_even_without_numbers() {
+        let error = Checkpoint::new().insert("fc.bias", &[0, 1 << 40, 1 << 40], vec![]).unwrap_err();
+        assert!(error.to_string().ends_with("does not fit into memory"), "{error}");
+        Checkpoint::new().insert("fc.bias", &[0, 3], vec![]).unwrap();
     }
 
     #[test]

@@ -44,7 +44,7 @@ const ENTRIES: &[Entry] = &[
         name: "vgg16",
         summary: "VGG-16 (Simonyan and Zisserman 2015) with torchvision's names: 138 million parameters",
         build: vgg16::build,
-        description: torchvision_description,
+        description: || torchvision("vgg16"),
         weights_file: None,
         fetch: None,
     },
@@ -52,7 +52,7 @@ const ENTRIES: &[Entry] = &[
         name: "resnet18",
         summary: "ResNet-18 (He et al. 2016) with torchvision's names: 11.7 million parameters",
         build: resnet::build_18,
-        description: torchvision_description,
+        description: || torchvision("resnet18"),
         weights_file: None,
         fetch: None,
     },
@@ -60,7 +60,7 @@ const ENTRIES: &[Entry] = &[
         name: "resnet50",
         summary: "ResNet-50 (He et al. 2016) with torchvision's names: 25.6 million parameters",
         build: resnet::build_50,
-        description: torchvision_description,
+        description: || torchvision("resnet50"),
         weights_file: None,
         fetch: None,
     },
@@ -68,7 +68,7 @@ const ENTRIES: &[Entry] = &[
         name: "wav2letter",
         summary: "Wav2Letter (Collobert et al. 2016), plain: 128 mel bands in, 29 letters out, 1000 frames give 500",
         build: wav2letter::build_plain,
-        description: ModelDescription::default,
+        description: || spectrogram("wav2letter"),
         weights_file: None,
         fetch: None,
     },
@@ -76,7 +76,7 @@ const ENTRIES: &[Entry] = &[
         name: "wav2letter-torchaudio",
         summary: "Wav2Letter as torchaudio has it: 128 features in, 29 letters out, a rectifier and a log-softmax at the end",
         build: wav2letter::build_torchaudio,
-        description: ModelDescription::default,
+        description: || spectrogram("wav2letter-torchaudio"),
         weights_file: None,
         fetch: None,
     },
@@ -112,8 +112,13 @@ fn efficientnet_lite0_description() -> ModelDescription {
     imagenet("efficientnet-lite0", front_end)
 }
 
-fn torchvision_description() -> ModelDescription {
-    imagenet("torchvision", ImageFrontEnd::torchvision())
+fn torchvision(architecture: &str) -> ModelDescription {
+    imagenet(architecture, ImageFrontEnd::torchvision())
+}
+
+/// Which features a network of speech was trained on its weights do not say.
+fn spectrogram(architecture: &str) -> ModelDescription {
+    ModelDescription { architecture: Some(architecture.to_owned()), ..ModelDescription::default() }
 }
 
 fn imagenet(architecture: &str, front_end: ImageFrontEnd) -> ModelDescription {
@@ -192,6 +197,13 @@ mod tests {
     fn torchaudios_wav2letter_gives_one_frame_more() {
         let graph = random("wav2letter-torchaudio");
         has(&graph, 24_662_529, &[("acoustic_model.20", &[29, 501]), ("log_softmax", &[29, 501])]);
+    }
+
+    #[test]
+    fn each_description_names_the_builder_that_it_came_with() {
+        for entry in entries() {
+            assert_eq!((entry.description)().architecture.as_deref(), Some(entry.name));
+        }
     }
 
     #[test]
