@@ -113,6 +113,16 @@ fn yes() -> bool {
     true
 }
 
+/// Where cropped maps begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum CropStart {
+    /// The only map, along each axis.
+    One(Vec<usize>),
+    /// Each map of a list, along each axis.
+    Many(Vec<Vec<usize>>),
+}
+
 /// A map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attribution {
@@ -122,9 +132,10 @@ pub struct Attribution {
     pub target: OneOrMany<ResolvedTarget>,
     /// What was done, with all defaults filled in.
     pub settings: Settings,
-    /// With `crop`: where the part begins along each axis.
+    /// With `crop`: where the part begins along each axis of one map; for a list, that of each map in turn (parts of
+    /// several targets are of one size, and the smaller ones among them hold zeros beside).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub crop_start: Option<Vec<usize>>,
+    pub crop_start: Option<CropStart>,
     /// What one should know about this answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

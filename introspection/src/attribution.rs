@@ -2,7 +2,7 @@
 
 use models::{Graph, Interrupt, Outlet, Trace, Value};
 
-use crate::backward_walk::{Composite, Start, Walk};
+use crate::backward_walk::{Arrived, Composite, Start, Walk};
 use crate::error::Result;
 use crate::target::ResolvedTarget;
 
@@ -27,20 +27,54 @@ impl std::fmt::Debug for Question<'_> {
     }
 }
 
+/// Numbers that a walk holds at once of one value: more pairs together would only push each other out of the caches.
+const NUMBERS_TOGETHER: usize = 4 << 20;
+
 impl Question<'_> {
-    /// What the walk under a composite brings to where the map is read.
-    ///
-    /// # Shapes
-    /// - returns `[target, …]`, the shape of `at` behind the targets
-    pub fn walk(&self, composite: &dyn Composite) -> Result<Value> {
+    /// What the walk under a composite brings to where the map is read, for every target.
+    pub fn walk(&self, composite: &dyn Composite) -> Result<Arrived> {
         self.walk_until(composite, self.at)
     }
 
     /// The same, read elsewhere.
-    pub(crate) fn walk_until(&self, composite: &dyn Composite, until: Outlet) -> Result<Value> {
+    pub(crate) fn walk_until(&self, composite: &dyn Composite, until: Outlet) -> Result<Arrived> {
+        let starts = self.starts()?;
         let rows = self.rows();
-        let walk = Walk { graph: self.graph, trace: self.trace, rows: &rows, composite, interrupt: self.interrupt };
-        Ok(walk.run(&self.starts()?, &[until])?.remove(0))
+        let together = self.pairs_together(&starts);
+        let mut parts = Vec::new();
+        for first in (0..rows.len()).step_by(together) {
+            let pairs = first..rows.len().min(first + together);
+            let starts = starts.iter().map(|start| start.of_pairs(pairs.clone())).collect::<Result<Vec<_>>>()?;
+            let (graph, trace, rows) = (self.graph, self.trace, &rows[pairs]);
+            let walk = Walk { graph, trace, rows, composite, interrupt: self.interrupt };
+            parts.push(walk.run(&starts, &[until])?.remove(0));
+        }
+        Arrived::stack(parts, self.trace.shape(until))
+    }
+
+    /// All of what a walk brought to where the map is read.
+    ///
+    /// # Shapes
+    /// - returns `[target, …]`, the shape of where the map is read behind the targets
+    pub fn whole(&self, arrived: Arrived) -> Result<Value> {
+        arrived.into_whole(self.trace.shape(self.at))
+    }
+
+    /// Numbers that a walk for all targets holds at once.
+    pub fn walk_numbers(&self) -> usize {
+        let largest_row = self.trace.largest() / self.trace.batch().max(1);
+        largest_row * self.targets.len().min((NUMBERS_TOGETHER / largest_row.max(1)).max(1))
+    }
+
+    /// How many pairs walk together: all that hold no more than is worth it.
+    fn pairs_together(&self, starts: &[Start]) -> usize {
+        // Windows grow on their way down, but stay far below the whole.
+        const WINDOWS_TOGETHER: usize = 64;
+        if starts.iter().all(|start| start.gradient.windows.is_some()) {
+            return WINDOWS_TOGETHER;
+        }
+        let largest_row = self.trace.largest() / self.trace.batch().max(1);
+        (NUMBERS_TOGETHER / largest_row.max(1)).max(1)
     }
 
     /// The row of the trace that each target is about.
@@ -50,7 +84,7 @@ impl Question<'_> {
 
     /// The values where the map is read, a row for each target.
     pub(crate) fn values_at(&self, outlet: Outlet) -> Result<Value> {
-        Ok(self.trace.value(outlet).select_rows(&self.rows())?)
+        Ok(self.trace.value(outlet)?.select_rows(&self.rows())?)
     }
 
     /// One start an outlet, with the gradient of each target's score in its own pair.
@@ -62,17 +96,9 @@ impl Question<'_> {
     }
 
     fn start_at(&self, outlet: Outlet) -> Result<Start> {
-        let value = self.trace.value(outlet);
-        let mut shape = value.shape().to_vec();
-        shape[0] = self.targets.len();
-        let per_pair: usize = shape[1..].iter().product();
-        let mut numbers = vec![0.0f64; shape.iter().product()];
-        for (pair, target) in self.targets.iter().enumerate().filter(|(_, target)| target.outlet == outlet) {
-            for &(index, weight) in &target.gradient {
-                numbers[pair * per_pair + index] += weight;
-            }
-        }
-        let gradient = Value::from_vec(numbers, &shape, models::Layout::Logical)?.to_dtype(value.dtype())?;
-        Ok(Start { outlet, gradient })
+        let of_target =
+            |target: &'_ ResolvedTarget| if target.outlet == outlet { target.gradient.clone() } else { Vec::new() };
+        let places: Vec<Vec<(usize, f64)>> = self.targets.iter().map(of_target).collect();
+        Start::of_places(self.trace, outlet, &places.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 }

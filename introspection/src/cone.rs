@@ -3,15 +3,28 @@
 use std::ops::Range;
 
 use models::operators::Reach;
-use models::{Graph, Outlet, Trace};
+use models::{Graph, Outlet, Trace, Windows};
 
 use crate::error::Result;
 use crate::target::ResolvedTarget;
 
+/// The cones of several targets as windows of one size, the largest cone's; each lies within the layer.
+pub fn cones(graph: &Graph, trace: &Trace, targets: &[ResolvedTarget], at: Outlet) -> Result<Windows> {
+    let of_targets =
+        targets.iter().map(|target| cone(graph, trace, target, at)).collect::<Result<Vec<Vec<Range<usize>>>>>()?;
+    let spatial = trace.shape(at).get(2..).unwrap_or_default();
+    let longest = |axis: usize| of_targets.iter().map(|cone| cone[axis].len()).max().unwrap_or(0);
+    let lengths: Vec<usize> = (0..spatial.len()).map(longest).collect();
+    let start = |cone: &Vec<Range<usize>>| {
+        (0..spatial.len()).map(|axis| cone[axis].start.min(spatial[axis] - lengths[axis]) as isize).collect()
+    };
+    Ok(Windows { starts: of_targets.iter().map(start).collect(), lengths })
+}
+
 /// For each spatial axis of `at` the places that a target depends on; all of them where an operator sees everything.
 pub fn cone(graph: &Graph, trace: &Trace, target: &ResolvedTarget, at: Outlet) -> Result<Vec<Range<usize>>> {
     let nodes = graph.nodes();
-    let spatial = |outlet: Outlet| trace.value(outlet).shape().get(2..).unwrap_or_default().to_vec();
+    let spatial = |outlet: Outlet| trace.shape(outlet).get(2..).unwrap_or_default().to_vec();
     let mut extents: Vec<Option<Vec<Range<usize>>>> = vec![None; nodes.len()];
     extents[target.outlet.node.0] = Some(places_of(&target.gradient, &spatial(target.outlet)));
     for idx in (at.node.0 + 1..=target.outlet.node.0).rev() {

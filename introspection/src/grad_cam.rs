@@ -16,7 +16,7 @@ use crate::upsample::{Interpolation, upsample};
 /// # Shapes
 /// - returns `[target, spatial axes of the layer…]`
 pub fn grad_cam(question: &Question<'_>, layer: Outlet, relu: bool) -> Result<Value> {
-    let gradient = question.walk_until(&PlainGradient, layer)?;
+    let gradient = question.walk_until(&PlainGradient, layer)?.into_whole(question.trace.shape(layer))?;
     let shape = gradient.shape().to_vec();
     if shape.len() < 3 {
         let name = &question.graph.node(layer.node).name;
@@ -48,7 +48,7 @@ pub fn grad_cam(question: &Question<'_>, layer: Outlet, relu: bool) -> Result<Va
 /// # Shapes
 /// - returns `[target, …]`, the shape of where the map is read behind the targets
 pub fn guided_grad_cam(question: &Question<'_>, layer: Outlet, interpolation: Interpolation) -> Result<Value> {
-    let guided = guided_backprop(question)?;
+    let guided = guided_backprop(question)?.into_whole(question.trace.shape(question.at))?;
     let shape = guided.shape().to_vec();
     let map = upsample(&grad_cam(question, layer, true)?, &shape[2..], interpolation)?;
     let n_places: usize = shape[2..].iter().product();

@@ -1,15 +1,19 @@
 //! Input × gradient: `x ⊙ ∂f/∂x`, which sums to the score where a network is piecewise linear and has no biases.
 
-use models::Value;
-
 use crate::attribution::Question;
+use crate::backward_walk::Arrived;
 use crate::error::Result;
 use crate::saliency::saliency;
 
 /// The value where the map is read, times the gradient there (Shrikumar et al. 2016).
 ///
 /// # Shapes
-/// - returns `[target, …]`, the shape of where the map is read behind the targets
-pub fn input_x_gradient(question: &Question<'_>) -> Result<Value> {
-    Ok(saliency(question)?.multiply(&question.values_at(question.at)?)?)
+/// - returns `[target, …]`, the shape of where the map is read behind the targets, or that of windows of it
+pub fn input_x_gradient(question: &Question<'_>) -> Result<Arrived> {
+    let Arrived { value, windows } = saliency(question)?;
+    let read = match &windows {
+        Some(windows) => windows.cut(&question.trace.value(question.at)?, &question.rows(), 0.0)?,
+        None => question.values_at(question.at)?,
+    };
+    Ok(Arrived { value: value.multiply(&read)?, windows })
 }

@@ -16,7 +16,8 @@ mod target;
 mod upsample;
 
 pub use attribution::Question;
-pub use cone::cone;
+pub use backward_walk::Arrived;
+pub use cone::{cone, cones};
 pub use error::{IntrospectionError, Result};
 pub use grad_cam::{grad_cam, guided_grad_cam, last_spatial_convolution};
 pub use input_x_gradient::input_x_gradient;

@@ -33,7 +33,7 @@ pub fn objective_gradient(
     let (value, start) = start_of(graph, trace, objective)?;
     let walk = Walk { graph, trace, rows: &[0], composite: &PlainGradient, interrupt };
     let input = Outlet { node: graph.inputs()[0], port: 0 };
-    Ok((value, walk.run(&[start], &[input])?.remove(0)))
+    Ok((value, walk.run(&[start], &[input])?.remove(0).into_whole(trace.shape(input))?))
 }
 
 fn start_of(graph: &Graph, trace: &Trace, objective: &Objective) -> Result<(f64, Start)> {
@@ -41,7 +41,7 @@ fn start_of(graph: &Graph, trace: &Trace, objective: &Objective) -> Result<(f64,
         Objective::Neuron { layer, .. } | Objective::Channel { layer, .. } | Objective::Layer { layer } => *layer,
         Objective::Score(target) => target.outlet,
     };
-    let activation = trace.value(outlet).row(0)?;
+    let activation = trace.value(outlet)?.row(0)?;
     let numbers = activation.to_f64_vec()?;
     let shape = activation.shape().to_vec();
     let mut gradient = vec![0.0; numbers.len()];
@@ -71,7 +71,7 @@ fn start_of(graph: &Graph, trace: &Trace, objective: &Objective) -> Result<(f64,
         }
     };
     let gradient = Value::from_vec(gradient, &shape, Layout::Logical)?.to_dtype(activation.dtype())?;
-    Ok((value, Start { outlet, gradient }))
+    Ok((value, Start::whole(outlet, gradient)))
 }
 
 /// Where a channel's map lies in a row-major `[1, channel, spatial…]`.

@@ -189,7 +189,7 @@ fn resolve_class(
     of: ScoreOf,
 ) -> Result<ResolvedTarget> {
     let outlet = if of == ScoreOf::Output { graph.output() } else { graph.logits() };
-    let scores = Scores::read(trace.value(outlet), axes, row)?;
+    let scores = Scores::read(&trace.value(outlet)?, axes, row)?;
     let places = places_of(&scores, frame)?;
     if let ClassChoice::Index(class) = choice {
         let expected = format!("the network has classes 0 to {}", scores.n_classes.saturating_sub(1));
@@ -280,7 +280,7 @@ fn resolve_unit(
     channel: Option<usize>,
     position: Option<&[usize]>,
 ) -> Result<ResolvedTarget> {
-    let value = trace.value(layer);
+    let value = &trace.value(layer)?;
     let axes = OutputAxes::of(&graph.axes()?[layer.node.0]);
     let units = Scores::read(value, axes, row)?;
     let name = &graph.node(layer.node).name;

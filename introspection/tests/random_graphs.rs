@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 use introspection::backward_walk::{Start, Walk};
 use introspection::rules::PlainGradient;
-use introspection::{ClassChoice, OutputAxes, Question, ScoreOf, Target, cone, guided_backprop, resolve, saliency};
+use introspection::{Arrived, ClassChoice, OutputAxes, Question, ScoreOf, Target, cone, guided_backprop, resolve, saliency};
 use models::operators::{
     Activation, Arithmetic, AveragePool, BatchNorm, Concat, Convolution, ConvolutionParams, Dense, Flatten, MaxPool,
     Mean, Operand, Operator, PointwiseFunction, PoolWindow, Softmax,
@@ -253,6 +253,11 @@ fn built(recipe: &Recipe) -> (Graph, Value) {
     (graph, inputs)
 }
 
+/// All of what arrived where the map is read.
+fn whole(question: &Question<'_>, arrived: introspection::Result<Arrived>) -> Vec<f64> {
+    arrived.unwrap().into_whole(question.trace.shape(question.at)).unwrap().to_f64_vec().unwrap()
+}
+
 fn trace(graph: &Graph, input: &Value) -> Trace {
     Trace::record(graph, std::slice::from_ref(input), &Uninterrupted).unwrap()
 }
@@ -261,16 +266,20 @@ fn input_of(graph: &Graph) -> Outlet {
     Outlet { node: graph.inputs()[0], port: 0 }
 }
 
+fn outlet(node: usize) -> Outlet {
+    Outlet { node: models::NodeIdx(node), port: 0 }
+}
+
 /// The gradient at the input for a start at the logits.
 fn walked(graph: &Graph, trace: &Trace, rows: &[usize], gradient: &Value) -> Vec<f64> {
     let walk = Walk { graph, trace, rows, composite: &PlainGradient, interrupt: &Uninterrupted };
-    let start = Start { outlet: graph.logits(), gradient: gradient.clone() };
-    walk.run(&[start], &[input_of(graph)]).unwrap().remove(0).to_f64_vec().unwrap()
+    let start = Start::whole(graph.logits(), gradient.clone());
+    walk.run(&[start], &[input_of(graph)]).unwrap().remove(0).value.to_f64_vec().unwrap()
 }
 
 /// A random number for every logit of so many pairs.
 fn random_start(graph: &Graph, trace: &Trace, n_pairs: usize, seed: u64) -> Value {
-    let mut shape = trace.value(graph.logits()).shape().to_vec();
+    let mut shape = trace.shape(graph.logits()).to_vec();
     shape[0] = n_pairs;
     Numbers(seed | 1).value(&shape)
 }
@@ -299,8 +308,8 @@ proptest! {
         let together = walked(&graph, &both, &[0, 1], &start);
         for row in 0..2 {
             let alone = trace(&graph, &inputs.row(row).unwrap());
-            let of_both = both.value(graph.output()).row(row).unwrap().to_f64_vec().unwrap();
-            close(&of_both, &alone.value(graph.output()).to_f64_vec().unwrap(), 1e-12);
+            let of_both = both.value(graph.output()).unwrap().row(row).unwrap().to_f64_vec().unwrap();
+            close(&of_both, &alone.value(graph.output()).unwrap().to_f64_vec().unwrap(), 1e-12);
             let gradient = walked(&graph, &alone, &[0], &start.row(row).unwrap());
             close(&together[row * gradient.len()..][..gradient.len()], &gradient, 1e-12);
         }
@@ -310,7 +319,7 @@ proptest! {
     fn evaluating_again_gives_the_same_to_the_bit(recipe in recipe()) {
         let (graph, inputs) = built(&recipe);
         let (first, second) = (trace(&graph, &inputs), trace(&graph, &inputs));
-        prop_assert_eq!(first.value(graph.output()).to_f64_vec().unwrap(), second.value(graph.output()).to_f64_vec().unwrap());
+        prop_assert_eq!(first.value(graph.output()).unwrap().to_f64_vec().unwrap(), second.value(graph.output()).unwrap().to_f64_vec().unwrap());
         let start = random_start(&graph, &first, 2, recipe.seed);
         prop_assert_eq!(walked(&graph, &first, &[0, 1], &start), walked(&graph, &second, &[0, 1], &start));
     }
@@ -320,7 +329,7 @@ proptest! {
         let (graph, inputs) = built(&recipe);
         let merged = merge_batch_norms(&graph).unwrap();
         let (before, after) = (trace(&graph, &inputs), trace(&merged, &inputs));
-        close(&before.value(graph.output()).to_f64_vec().unwrap(), &after.value(merged.output()).to_f64_vec().unwrap(), 1e-9);
+        close(&before.value(graph.output()).unwrap().to_f64_vec().unwrap(), &after.value(merged.output()).unwrap().to_f64_vec().unwrap(), 1e-9);
         let start = random_start(&graph, &before, 2, recipe.seed ^ 9);
         close(&walked(&graph, &before, &[0, 1], &start), &walked(&merged, &after, &[0, 1], &start), 1e-9);
     }
@@ -346,7 +355,7 @@ proptest! {
         let direction = Numbers(recipe.seed ^ 77).value(input.shape());
         let score_at = |step: f64| -> f64 {
             let moved = input.add(&direction.map(|number| number * step).unwrap()).unwrap();
-            let logits = trace(&graph, &moved).value(graph.logits()).to_f64_vec().unwrap();
+            let logits = trace(&graph, &moved).value(graph.logits()).unwrap().to_f64_vec().unwrap();
             logits.iter().zip(&weights).map(|(logit, weight)| logit * weight).sum()
         };
         let slope = |step: f64| (score_at(step) - score_at(-step)) / (2.0 * step);
@@ -371,13 +380,13 @@ proptest! {
             of(1, ClassChoice::Index(1), ScoreOf::Output),
         ];
         let ask = |targets| Question { graph: &graph, trace: &trace, targets, at: input_of(&graph), interrupt: &Uninterrupted };
-        let together = saliency(&ask(&targets)).unwrap().to_f64_vec().unwrap();
-        let guided = guided_backprop(&ask(&targets)).unwrap().to_f64_vec().unwrap();
+        let together = whole(&ask(&targets), saliency(&ask(&targets)));
+        let guided = whole(&ask(&targets), guided_backprop(&ask(&targets)));
         for (nth, target) in targets.iter().enumerate() {
             let target = std::slice::from_ref(target);
-            let alone = saliency(&ask(target)).unwrap().to_f64_vec().unwrap();
+            let alone = whole(&ask(target), saliency(&ask(target)));
             close(&together[nth * alone.len()..][..alone.len()], &alone, 1e-12);
-            close(&guided[nth * alone.len()..][..alone.len()], &guided_backprop(&ask(target)).unwrap().to_f64_vec().unwrap(), 1e-12);
+            close(&guided[nth * alone.len()..][..alone.len()], &whole(&ask(target), guided_backprop(&ask(target))), 1e-12);
         }
     }
 
@@ -389,7 +398,7 @@ proptest! {
         let target = Target::Class { class: ClassChoice::Index(1), frame: None };
         let probability = resolve(&graph, &trace, axes, 0, &target, ScoreOf::Probability).unwrap();
         let log = resolve(&graph, &trace, axes, 0, &target, ScoreOf::LogProbability).unwrap();
-        let n_places = if recipe.is_sequence { trace.value(graph.logits()).shape()[2] } else { 1 };
+        let n_places = if recipe.is_sequence { trace.shape(graph.logits())[2] } else { 1 };
         prop_assert!(probability.score <= n_places as f64 + 1e-9 && log.score <= 1e-9);
         // Adding the same number to all logits of a place changes no probability.
         let sum: f64 = log.gradient.iter().map(|(_, weight)| weight).sum();
@@ -402,16 +411,51 @@ proptest! {
         prop_assume!(recipe.is_sequence);
         let (graph, inputs) = built(&recipe);
         let trace = trace(&graph, &inputs);
-        let n_frames = trace.value(graph.logits()).shape()[2];
+        let n_frames = trace.shape(graph.logits())[2];
         let target = Target::Class { class: ClassChoice::Index(1), frame: Some(frame % n_frames) };
         let target = resolve(&graph, &trace, axes_of(&graph), 0, &target, ScoreOf::Logit).unwrap();
         let places = cone(&graph, &trace, &target, input_of(&graph)).unwrap().remove(0);
         let targets = [target];
         let question = Question { graph: &graph, trace: &trace, targets: &targets, at: input_of(&graph), interrupt: &Uninterrupted };
-        let gradient = saliency(&question).unwrap();
-        let length = gradient.shape()[2];
-        let outside = gradient.to_f64_vec().unwrap().into_iter().enumerate().filter(|(index, _)| !places.contains(&(index % length)));
+        let gradient = whole(&question, saliency(&question));
+        let length = trace.shape(input_of(&graph))[2];
+        let outside = gradient.into_iter().enumerate().filter(|(index, _)| !places.contains(&(index % length)));
         prop_assert!(outside.map(|(_, number)| number).all(|number| number == 0.0));
+    }
+
+    #[test]
+    fn windows_of_neurons_at_different_places_walk_as_whole_values_do(
+        recipe in recipe(),
+        at in any::<prop::sample::Index>(),
+        places in prop::collection::vec(any::<u64>(), 3),
+    ) {
+        let lengths = if recipe.lengths.len() == 1 { vec![61] } else { vec![14, 17] };
+        let (graph, inputs) = built(&Recipe { lengths, ..recipe });
+        let trace = trace(&graph, &inputs);
+        let layers: Vec<usize> =
+            (0..graph.nodes().len()).filter(|idx| trace.shape(outlet(*idx)).len() == inputs.shape().len()).collect();
+        let layer = outlet(layers[at.index(layers.len())]);
+        let shape = trace.shape(layer).to_vec();
+        let neuron = |nth: usize, place: &u64| {
+            let position = shape[2..].iter().map(|length| (*place as usize >> nth) % length).collect();
+            let target = Target::Unit { layer, channel: Some(0), position: Some(position) };
+            resolve(&graph, &trace, axes_of(&graph), nth % 2, &target, ScoreOf::Logit).unwrap()
+        };
+        let targets: Vec<_> = places.iter().enumerate().map(|(nth, place)| neuron(nth, place)).collect();
+        let question = Question { graph: &graph, trace: &trace, targets: &targets, at: input_of(&graph), interrupt: &Uninterrupted };
+        let in_windows = whole(&question, saliency(&question));
+
+        let per_row: usize = shape[1..].iter().product();
+        let mut start = vec![0.0; targets.len() * per_row];
+        for (pair, target) in targets.iter().enumerate() {
+            target.gradient.iter().for_each(|(index, weight)| start[pair * per_row + index] += weight);
+        }
+        let start_shape: Vec<usize> = [targets.len()].into_iter().chain(shape[1..].iter().copied()).collect();
+        let start = Value::from_vec(start, &start_shape, Layout::Logical).unwrap();
+        let rows: Vec<usize> = targets.iter().map(|target| target.row).collect();
+        let walk = Walk { graph: &graph, trace: &trace, rows: &rows, composite: &PlainGradient, interrupt: &Uninterrupted };
+        let found = walk.run(&[Start::whole(layer, start)], &[input_of(&graph)]).unwrap().remove(0);
+        close(&in_windows, &found.value.to_f64_vec().unwrap(), 1e-12);
     }
 
     #[test]
@@ -419,8 +463,8 @@ proptest! {
         let (graph, inputs) = built(&recipe);
         let single = graph.to_dtype(DType::F32).unwrap();
         let trace_single = trace(&single, &inputs.to_dtype(DType::F32).unwrap());
-        let output = |graph: &Graph, trace: &Trace| trace.value(graph.logits()).to_f64_vec().unwrap();
+        let output = |graph: &Graph, trace: &Trace| trace.value(graph.logits()).unwrap().to_f64_vec().unwrap();
         close(&output(&single, &trace_single), &output(&graph, &trace(&graph, &inputs)), 1e-4);
-        prop_assert_eq!(trace_single.value(single.logits()).layout() == Layout::Logical, trace(&graph, &inputs).value(graph.logits()).layout() == Layout::Logical);
+        prop_assert_eq!(trace_single.value(single.logits()).unwrap().layout() == Layout::Logical, trace(&graph, &inputs).value(graph.logits()).unwrap().layout() == Layout::Logical);
     }
 }

@@ -3,8 +3,10 @@
 use candle_core::{DType, WithDType};
 use num_traits::Float;
 
+use crate::kernels::vectorized::Vectorized;
+
 /// A number that kernels compute with.
-pub trait Element: WithDType + Float + Send + Sync + std::iter::Sum {
+pub trait Element: WithDType + Float + Vectorized + Send + Sync + std::iter::Sum {
     /// Nearest value of this type.
     fn of(value: f64) -> Self {
         <Self as WithDType>::from_f64(value)

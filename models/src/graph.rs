@@ -65,7 +65,7 @@ pub struct Node {
 /// A network.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    nodes: Vec<Node>,
+    nodes: Arc<Vec<Node>>,
     inputs: Vec<NodeIdx>,
     outputs: Vec<(String, Outlet)>,
     layers: HashMap<String, Outlet>,
@@ -76,6 +76,11 @@ impl Graph {
     /// All nodes, in an order in which they can be evaluated; inputs are nodes too.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// All nodes, to be held beside the graph.
+    pub(crate) fn shared_nodes(&self) -> Arc<Vec<Node>> {
+        self.nodes.clone()
     }
 
     /// One node.
@@ -137,6 +142,11 @@ impl Graph {
         parameters.map(|(_, tensor)| tensor.elem_count() * tensor.dtype().size_in_bytes()).sum()
     }
 
+    /// Bytes that operators hold beside their parameters, such as packed weights; grows as they are used.
+    pub fn prepared_bytes(&self) -> usize {
+        self.nodes.iter().map(|node| node.operator.prepared_bytes()).sum()
+    }
+
     /// For each node the nodes that read it.
     pub fn consumers(&self) -> Vec<Vec<NodeIdx>> {
         let mut consumers = vec![Vec::new(); self.nodes.len()];
@@ -164,7 +174,7 @@ impl Graph {
     pub fn shapes(&self, inputs: &[Vec<usize>]) -> Result<Vec<Vec<Vec<usize>>>> {
         let mut shapes: Vec<Vec<Vec<usize>>> = Vec::with_capacity(self.nodes.len());
         let mut given = inputs.iter();
-        for node in &self.nodes {
+        for node in self.nodes.iter() {
             if node.operator.as_input().is_some() {
                 let shape = given.next().ok_or_else(|| ModelError::Node {
                     node: node.name.clone(),
@@ -226,7 +236,7 @@ impl Graph {
     /// The same network computing in another element type; f64 is for reference.
     pub fn to_dtype(&self, dtype: DType) -> Result<Graph> {
         let mut graph = self.clone();
-        for node in &mut graph.nodes {
+        for node in Arc::make_mut(&mut graph.nodes) {
             node.operator = node.operator.to_dtype(dtype).map_err(|error| error.at_node(&node.name))?;
         }
         Ok(graph)
@@ -354,7 +364,7 @@ impl GraphBuilder {
         }
         let moved = |outlet: Outlet| place[outlet.node.0].map(|node| Outlet { node, port: outlet.port });
         let graph = Graph {
-            nodes,
+            nodes: Arc::new(nodes),
             inputs: self.inputs.iter().filter_map(|input| place[input.0]).collect(),
             outputs: outputs
                 .iter()

@@ -15,6 +15,7 @@ pub mod passes;
 pub mod receptive_field;
 pub mod trace;
 pub mod value;
+pub mod windows;
 pub mod zoo;
 
 pub use error::{Interrupt, Interrupted, ModelError, Result, Uninterrupted};
@@ -22,3 +23,4 @@ pub use graph::{Dim, Graph, GraphBuilder, Node, NodeIdx, Outlet};
 pub use receptive_field::ReceptiveField;
 pub use trace::Trace;
 pub use value::{Layout, Value};
+pub use windows::Windows;

@@ -1,13 +1,22 @@
 //! One forward pass, holding every node's output: what all later questions about an input are answered from.
 
+use std::sync::Arc;
+
 use crate::error::{Interrupt, ModelError, Result};
-use crate::graph::{Graph, NodeIdx, Outlet};
+use crate::graph::{Graph, Node, NodeIdx, Outlet};
+use crate::operators::NodeValues;
 use crate::value::Value;
 
-/// Every node's outputs for one batch of inputs; rows of the batch are independent.
+/// The values of one batch of inputs; rows of the batch are independent.
+///
+/// Where a rectifier follows an operator that can apply it as it stores its results, what was before the rectifier is
+/// not kept, and is computed again if somebody asks.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    values: Vec<Vec<Value>>,
+    nodes: Arc<Vec<Node>>,
+    /// By node and port; `None` where it was fused away.
+    values: Vec<Vec<Option<Value>>>,
+    shapes: Vec<Vec<Vec<usize>>>,
 }
 
 impl Trace {
@@ -15,35 +24,63 @@ impl Trace {
     ///
     /// Asks `interrupt` before each node. A number that is not finite is an error at the first node that computes one.
     pub fn record(graph: &Graph, inputs: &[Value], interrupt: &dyn Interrupt) -> Result<Trace> {
-        let mut values: Vec<Vec<Value>> = Vec::with_capacity(graph.nodes().len());
-        let shapes: Vec<Vec<usize>> = inputs.iter().map(|input| input.shape().to_vec()).collect();
-        graph.shapes(&shapes)?;
+        Trace::record_keeping(graph, inputs, &[], interrupt)
+    }
+
+    /// The same, with these values kept even where they could be fused away.
+    pub fn record_keeping(
+        graph: &Graph,
+        inputs: &[Value],
+        keep: &[Outlet],
+        interrupt: &dyn Interrupt,
+    ) -> Result<Trace> {
+        let shapes = graph.shapes(&inputs.iter().map(|input| input.shape().to_vec()).collect::<Vec<_>>())?;
+        let rectifiers = fused_rectifiers(graph, keep);
+        let nodes = graph.shared_nodes();
+        let mut trace = Trace { nodes: nodes.clone(), values: Vec::with_capacity(nodes.len()), shapes };
         let mut given = inputs.iter();
-        for node in graph.nodes() {
+        let mut rectified: Vec<Option<Vec<Value>>> = vec![None; nodes.len()];
+        for (idx, node) in nodes.iter().enumerate() {
             interrupt.check()?;
             let of_node = if node.operator.as_input().is_some() {
                 vec![given.next().expect("`shapes` has checked that all inputs are there").clone()]
+            } else if let Some(values) = rectified[idx].take() {
+                values
+            } else if let Some((rectifier, low, high)) = rectifiers[idx]
+                && let Some(values) = trace.with_inputs(node, |inputs| node.operator.forward_clamped(inputs, low, high))?
+            {
+                rectified[rectifier.0] = Some(values.map_err(|error| error.at_node(&node.name))?);
+                trace.values.push(vec![None; node.operator.n_outputs()]);
+                continue;
             } else {
-                let of_inputs: Vec<&Value> =
-                    node.inputs.iter().map(|input| &values[input.node.0][input.port]).collect();
-                node.operator.forward(&of_inputs).map_err(|error| error.at_node(&node.name))?
+                trace.computed(node)?
             };
-            values.push(of_node);
+            trace.values.push(of_node.into_iter().map(Some).collect());
         }
-        let trace = Trace { values };
         for (_, outlet) in graph.outputs() {
-            trace.check_finite(graph, *outlet)?;
+            trace.check_finite(*outlet)?;
         }
         Ok(trace)
     }
 
+    fn with_inputs<R>(&self, node: &Node, then: impl FnOnce(&[&Value]) -> R) -> Result<R> {
+        let inputs = node.inputs.iter().map(|input| self.value(*input)).collect::<Result<Vec<_>>>()?;
+        Ok(then(&inputs.iter().collect::<Vec<_>>()))
+    }
+
+    /// What a node computes of its inputs.
+    fn computed(&self, node: &Node) -> Result<Vec<Value>> {
+        self.with_inputs(node, |inputs| node.operator.forward(inputs))?.map_err(|error| error.at_node(&node.name))
+    }
+
     /// Where an output is not finite, names the first node that is not.
-    fn check_finite(&self, graph: &Graph, output: Outlet) -> Result<()> {
-        if self.value(output).first_not_finite()?.is_none() {
+    fn check_finite(&self, output: Outlet) -> Result<()> {
+        if self.value(output)?.first_not_finite()?.is_none() {
             return Ok(());
         }
-        for (node, values) in graph.nodes().iter().zip(&self.values) {
-            for value in values {
+        for (idx, node) in self.nodes.iter().enumerate() {
+            for port in 0..self.values[idx].len() {
+                let value = self.value(Outlet { node: NodeIdx(idx), port })?;
                 if let Some((position, number)) = value.first_not_finite()? {
                     return Err(ModelError::NotFinite { node: node.name.clone(), value: number, position });
                 }
@@ -52,24 +89,73 @@ impl Trace {
         Ok(())
     }
 
-    /// A node's output.
-    pub fn value(&self, outlet: Outlet) -> &Value {
-        &self.values[outlet.node.0][outlet.port]
+    /// A node's output; computed again where it was fused away.
+    pub fn value(&self, outlet: Outlet) -> Result<Value> {
+        match &self.values[outlet.node.0][outlet.port] {
+            Some(value) => Ok(value.clone()),
+            None => Ok(self.computed(&self.nodes[outlet.node.0])?.swap_remove(outlet.port)),
+        }
     }
 
-    /// All outputs of a node.
-    pub fn outputs(&self, node: NodeIdx) -> &[Value] {
-        &self.values[node.0]
+    /// The logical shape of a node's output, batch first.
+    pub fn shape(&self, outlet: Outlet) -> &[usize] {
+        &self.shapes[outlet.node.0][outlet.port]
+    }
+
+    /// What a node read and computed.
+    pub fn of_node(&self, node: NodeIdx) -> ValuesOfNode<'_> {
+        ValuesOfNode { trace: self, node }
     }
 
     /// How many inputs were evaluated together.
     pub fn batch(&self) -> usize {
-        self.values.first().and_then(|values| values.first()).map_or(0, Value::batch)
+        self.shapes.first().and_then(|shapes| shapes.first()?.first().copied()).unwrap_or(0)
+    }
+
+    /// Numbers of the largest value.
+    pub fn largest(&self) -> usize {
+        self.shapes.iter().flatten().map(|shape| shape.iter().product()).max().unwrap_or(0)
     }
 
     /// Bytes that the values hold.
     pub fn bytes(&self) -> usize {
-        self.values.iter().flatten().map(Value::bytes).sum()
+        self.values.iter().flatten().flatten().map(Value::bytes).sum()
+    }
+}
+
+/// For each node the rectifier behind it that alone reads it, with its bounds.
+fn fused_rectifiers(graph: &Graph, keep: &[Outlet]) -> Vec<Option<(NodeIdx, f64, f64)>> {
+    let consumers = graph.consumers();
+    let is_kept = |idx: NodeIdx| {
+        let outputs = graph.outputs().iter().map(|(_, outlet)| outlet);
+        outputs.chain(keep).any(|outlet| outlet.node == idx)
+    };
+    let rectifier_behind = |idx: usize| {
+        let [reader] = consumers[idx][..] else { return None };
+        let (low, high) = graph.node(reader).operator.as_activation()?.function().bounds()?;
+        (!is_kept(NodeIdx(idx))).then_some((reader, low, high))
+    };
+    (0..graph.nodes().len()).map(rectifier_behind).collect()
+}
+
+/// What a node of a trace read and computed.
+#[derive(Clone, Copy, Debug)]
+pub struct ValuesOfNode<'a> {
+    trace: &'a Trace,
+    node: NodeIdx,
+}
+
+impl NodeValues for ValuesOfNode<'_> {
+    fn input_shape(&self, nth: usize) -> Vec<usize> {
+        self.trace.shape(self.trace.nodes[self.node.0].inputs[nth]).to_vec()
+    }
+
+    fn input(&self, nth: usize) -> Result<Value> {
+        self.trace.value(self.trace.nodes[self.node.0].inputs[nth])
+    }
+
+    fn output(&self, nth: usize) -> Result<Value> {
+        self.trace.value(Outlet { node: self.node, port: nth })
     }
 }
 

@@ -5,9 +5,11 @@
 //! for what they want and pay for a conversion only where the two meet, at the edges of a network.
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use crate::element::Element;
 use crate::error::{ModelError, Result};
+use crate::kernels::transpose::transpose;
 
 /// How a value lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,19 +133,23 @@ impl Value {
         if self.layout == layout {
             return Ok(self.clone());
         }
-        let rank = self.shape.len();
-        let order: Vec<usize> = match layout {
-            Layout::ChannelsLast => std::iter::once(0).chain(2..rank).chain([1]).collect(),
-            Layout::Logical => [0, rank - 1].into_iter().chain(1..rank - 1).collect(),
+        let n_places = self.shape[2..].iter().product();
+        let (rows, columns) = match layout {
+            Layout::ChannelsLast => (self.shape[1], n_places),
+            Layout::Logical => (n_places, self.shape[1]),
         };
-        let tensor = self.tensor.permute(order)?.contiguous()?;
-        Ok(Value { tensor, shape: self.shape.clone(), layout })
+        crate::element::with_element!(self.dtype(), T => {
+            Value::from_vec(transpose(&self.numbers::<T>()?, rows, columns), &self.shape, layout)
+        })
     }
 
     /// The numbers in logical order as f32, for whoever is outside.
     pub fn to_f32_vec(&self) -> Result<Vec<f32>> {
         let logical = self.to_logical()?;
-        Ok(logical.tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
+        match self.dtype() {
+            candle_core::DType::F32 => Ok(logical.numbers::<f32>()?.to_vec()),
+            _ => Ok(logical.tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?),
+        }
     }
 
     /// The numbers in logical order as f64.
@@ -211,9 +217,17 @@ impl Value {
 
     /// Element-wise sum of two values of one shape.
     pub fn add(&self, other: &Value) -> Result<Value> {
+        const GRAIN: usize = 1 << 15;
         let other = other.to_layout(self.layout)?;
-        let tensor = self.tensor.add(&other.tensor)?;
-        Ok(Value { tensor, shape: self.shape.clone(), layout: self.layout })
+        crate::element::with_element!(self.dtype(), T => {
+            let (left, right) = (self.numbers::<T>()?, other.numbers::<T>()?);
+            let mut sums = vec![<T as num_traits::Zero>::zero(); left.len()];
+            let chunks = sums.par_chunks_mut(GRAIN).zip(left.par_chunks(GRAIN)).zip(right.par_chunks(GRAIN));
+            chunks.for_each(|((sums, left), right)| {
+                sums.iter_mut().zip(left).zip(right).for_each(|((sum, &left), &right)| *sum = left + right);
+            });
+            Value::from_vec::<T>(sums, &self.shape, self.layout)
+        })
     }
 
     /// Element-wise product of two values of one shape.

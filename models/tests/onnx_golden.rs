@@ -41,7 +41,7 @@ fn computes_what_pytorch_computes(name: &str) -> Graph {
     let (shape, numbers) = read_npy(&case(name).join("input.npy"));
     let input = Value::from_vec(numbers, &shape, Layout::Logical).unwrap();
     let trace = Trace::record(&graph, &[input], &Uninterrupted).unwrap();
-    let output = trace.value(graph.output());
+    let output = trace.value(graph.output()).unwrap();
     let (expected_shape, expected) = read_npy(&case(name).join(call["expected"].as_str().unwrap()));
     assert_eq!(output.shape(), expected_shape);
     let (relative, absolute) = (call["rtol"].as_f64().unwrap(), call["atol"].as_f64().unwrap());

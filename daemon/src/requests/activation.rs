@@ -21,7 +21,7 @@ pub(crate) fn get(state: &Arc<State>, params: GetParams, token: &Token) -> Resul
     for input in params.input.as_slice() {
         let asked = asked::input(state, &model, input, token)?;
         for (layer, arrays) in layers.iter().zip(&mut of_layers) {
-            let array = Array::of(asked.trace.value(*layer), None, axes_of(&model, &asked.prepared, *layer))?;
+            let array = Array::of(&asked::value(&asked.trace, *layer)?, None, axes_of(&model, &asked.prepared, *layer))?;
             arrays.push(selected(array, &params)?);
         }
         last = Some(asked);

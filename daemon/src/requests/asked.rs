@@ -75,6 +75,11 @@ fn trace(
     state.traces.get_or_record(&key, record)
 }
 
+/// A layer's value of a trace.
+pub(crate) fn value(trace: &Trace, outlet: models::Outlet) -> Result<models::Value, ErrorObject> {
+    trace.value(outlet).map_err(|error| errors::of_model(error, None))
+}
+
 /// The element type that a network computes in: that of its parameters.
 fn dtype_of(model: &HeldModel) -> candle_core::DType {
     let mut parameters = model.graph.nodes().iter().flat_map(|node| node.operator.parameters());
@@ -135,7 +140,7 @@ fn frame(model: &HeldModel, trace: &Trace, place: Place) -> Result<usize, ErrorO
         .ok_or_else(|| unfit("this model does not say how many seconds a step of its input takes"))?;
     let field = model.receptive_fields[logits.node.0].as_ref().and_then(|fields| fields.last());
     let field = field.ok_or_else(|| unfit("the network's output is no sequence whose frames lie at a time"))?;
-    let n_frames = model.output_axes.time.map_or(1, |time| trace.value(logits).shape()[time]);
+    let n_frames = model.output_axes.time.map_or(1, |time| trace.shape(logits)[time]);
     Ok(nearest_place(*field, seconds / step, n_frames))
 }
 

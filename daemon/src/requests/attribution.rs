@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use client_protocol::attribution::{
-    Attribution, GradCamParams, GuidedGradCamParams, Interpolation, PlainParams, Post, Question, SaliencyParams,
+    Attribution, CropStart, GradCamParams, GuidedGradCamParams, Interpolation, PlainParams, Post, Question, SaliencyParams,
 };
 use client_protocol::{Axis, ErrorKind, ErrorObject, OneOrMany, ResolvedTarget, Settings};
+use introspection::Arrived;
 use introspection::rules::activations_with_plain_gradient;
-use models::{Outlet, Value};
+use models::{Outlet, Value, Windows};
 use serde_json::json;
 
 use crate::draw::{self, Look};
@@ -24,7 +25,18 @@ use crate::to_protocol::{Array, axes_of, resolved_target};
 struct Map {
     value: Value,
     axes: Vec<Axis>,
+    /// Where it was cut, if it was.
+    windows: Option<Windows>,
 }
+
+impl Map {
+    fn whole(value: Value, axes: Vec<Axis>) -> Map {
+        Map { value, axes, windows: None }
+    }
+}
+
+/// A method that is a walk from the targets down.
+type Walked = fn(&introspection::Question<'_>) -> introspection::Result<Arrived>;
 
 /// How a method makes a map of one input's question.
 type Method<'a> = &'a dyn Fn(&HeldModel, &AskedInput, &introspection::Question<'_>) -> Result<Map, ErrorObject>;
@@ -54,8 +66,7 @@ pub(crate) fn saliency(state: &Arc<State>, params: SaliencyParams, token: &Token
         notes: vec![],
     };
     asking.answer(&|model, asked, question| {
-        let value = introspection::saliency(question).map_err(|error| errors::of_introspection(error, &model.graph))?;
-        post_processed(Map { value, axes: axes_of(model, &asked.prepared, question.at) }, params.post)
+        post_processed(walked(model, asked, question, params.question.crop, introspection::saliency)?, params.post)
     })
 }
 
@@ -85,16 +96,61 @@ fn plain(
     question: &Question,
     token: &Token,
     name: &'static str,
-    method: fn(&introspection::Question<'_>) -> introspection::Result<Value>,
+    method: Walked,
     changes_rectifiers: bool,
 ) -> Result<Attribution, ErrorObject> {
     let notes = if changes_rectifiers { rectifier_notes(&*state.models().get(&question.model)?) } else { vec![] };
     let look = if changes_rectifiers { Look::Colors } else { Look::Magnitude };
     let asking = Asking { state, question, token, name, look, settings: vec![], notes };
-    asking.answer(&|model, asked, question| {
-        let value = method(question).map_err(|error| errors::of_introspection(error, &model.graph))?;
-        Ok(Map { value, axes: axes_of(model, &asked.prepared, question.at) })
-    })
+    let crop = question.crop;
+    asking.answer(&|model, asked, question| walked(model, asked, question, crop, method))
+}
+
+/// What a walk brings to where the map is read: all of it, or the targets' cones.
+fn walked(
+    model: &HeldModel,
+    asked: &AskedInput,
+    question: &introspection::Question<'_>,
+    crop: bool,
+    method: Walked,
+) -> Result<Map, ErrorObject> {
+    let of_error = |error| errors::of_introspection(error, &model.graph);
+    let axes = axes_of(model, &asked.prepared, question.at);
+    let arrived = method(question).map_err(of_error)?;
+    if !crop {
+        return Ok(Map::whole(question.whole(arrived).map_err(of_error)?, axes));
+    }
+    let windows = cones(model, question, question.at)?;
+    let value = arrived.in_windows(&windows).map_err(of_error)?;
+    Ok(Map { value, axes, windows: Some(windows) })
+}
+
+/// The targets' cones at a layer.
+fn cones(model: &HeldModel, question: &introspection::Question<'_>, at: Outlet) -> Result<Windows, ErrorObject> {
+    let cones = introspection::cones(question.graph, question.trace, question.targets, at);
+    let cones = cones.map_err(|error| errors::of_introspection(error, &model.graph))?;
+    if !(1..=2).contains(&cones.lengths.len()) {
+        return Err(ErrorObject::new(ErrorKind::Unfit, "this map has no places that could be cropped").field("crop"));
+    }
+    Ok(cones)
+}
+
+/// A map of places alone, cut to the targets' cones at a layer of as many places.
+fn cropped_places(
+    model: &HeldModel,
+    question: &introspection::Question<'_>,
+    at: Outlet,
+    map: Map,
+) -> Result<Map, ErrorObject> {
+    let of_model = |error| errors::of_model(error, None);
+    let windows = cones(model, question, at)?;
+    let shape = map.value.shape().to_vec();
+    let with_channel: Vec<usize> = [shape[0], 1].into_iter().chain(shape[1..].iter().copied()).collect();
+    let pairs: Vec<usize> = (0..shape[0]).collect();
+    let cut = map.value.reshape(&with_channel).and_then(|value| windows.cut(&value, &pairs, 0.0)).map_err(of_model)?;
+    let places: Vec<usize> = [shape[0]].into_iter().chain(windows.lengths.iter().copied()).collect();
+    let value = cut.reshape(&places).map_err(of_model)?;
+    Ok(Map { value, axes: map.axes, windows: Some(windows) })
 }
 
 /// Names the activations that are no rectifiers, since the rule at rectifiers leaves them as they are.
@@ -132,12 +188,14 @@ pub(crate) fn grad_cam(state: &Arc<State>, params: GradCamParams, token: &Token)
     asking.answer(&|model, asked, question| {
         let of_error = |error| errors::of_introspection(error, &model.graph);
         let map = introspection::grad_cam(question, layer, params.relu).map_err(of_error)?;
-        if !params.upsample {
-            return Ok(Map { value: map, axes: spatial(axes_of(model, &asked.prepared, layer)) });
-        }
-        let places = asked.prepared.value.shape().get(2..).unwrap_or_default();
-        let value = introspection::upsample(&map, places, interpolation).map_err(of_error)?;
-        Ok(Map { value, axes: spatial(axes_of(model, &asked.prepared, model.input())) })
+        let (at, map) = if params.upsample {
+            let places = asked.prepared.value.shape().get(2..).unwrap_or_default();
+            (model.input(), introspection::upsample(&map, places, interpolation).map_err(of_error)?)
+        } else {
+            (layer, map)
+        };
+        let map = Map::whole(map, spatial(axes_of(model, &asked.prepared, at)));
+        if params.question.crop { cropped_places(model, question, at, map) } else { Ok(map) }
     })
 }
 
@@ -163,7 +221,14 @@ pub(crate) fn guided_grad_cam(
     asking.answer(&|model, asked, question| {
         let value = introspection::guided_grad_cam(question, layer, interpolation);
         let value = value.map_err(|error| errors::of_introspection(error, &model.graph))?;
-        Ok(Map { value, axes: axes_of(model, &asked.prepared, question.at) })
+        let map = Map::whole(value, axes_of(model, &asked.prepared, question.at));
+        if !params.question.crop {
+            return Ok(map);
+        }
+        let windows = cones(model, question, question.at)?;
+        let pairs: Vec<usize> = (0..question.targets.len()).collect();
+        let value = windows.cut(&map.value, &pairs, 0.0).map_err(|error| errors::of_model(error, None))?;
+        Ok(Map { value, axes: map.axes, windows: Some(windows) })
     })
 }
 
@@ -191,7 +256,7 @@ fn post_processed(map: Map, post: Post) -> Result<Map, ErrorObject> {
     let of_model = |error| errors::of_model(error, None);
     match post {
         Post::None => Ok(map),
-        Post::Abs => Ok(Map { value: map.value.map(f64::abs).map_err(of_model)?, axes: map.axes }),
+        Post::Abs => Ok(Map { value: map.value.map(f64::abs).map_err(of_model)?, ..map }),
         Post::MaxChannel => {
             let shape = map.value.shape().to_vec();
             if shape.len() < 3 {
@@ -213,7 +278,7 @@ fn post_processed(map: Map, post: Post) -> Result<Map, ErrorObject> {
             let numbers: Vec<f32> = numbers.chunks_exact(shape[1] * n_places).flat_map(largest).collect();
             let shape: Vec<usize> = shape[..1].iter().chain(&shape[2..]).copied().collect();
             let value = Value::from_vec(numbers, &shape, models::Layout::Logical).map_err(of_model)?;
-            Ok(Map { value, axes: spatial(map.axes) })
+            Ok(Map { value, axes: spatial(map.axes), windows: map.windows })
         }
     }
 }
@@ -228,24 +293,28 @@ impl Asking<'_> {
         }
         let mut arrays = Vec::new();
         let mut resolved: Vec<ResolvedTarget> = Vec::new();
-        let mut crop_start = None;
+        let mut starts: Vec<Vec<usize>> = Vec::new();
         let mut last = None;
         for input in self.question.input.as_slice() {
             let asked = asked::input(self.state, &model, input, self.token)?;
             let of_input = asked::resolve(&model, &asked.trace, targets, self.question.of)?;
-            // A walk holds a few values of the size of the largest activation for each target.
-            let walk_bytes = largest_activation(&model, &asked).saturating_mul(of_input.len()).saturating_mul(4 * 4);
-            asked::refuse_beyond(walk_bytes, self.state.config.limits.query_bytes, "this many targets at once")?;
             let (graph, trace) = (&model.graph, &*asked.trace);
             let question = introspection::Question { graph, trace, targets: &of_input, at, interrupt: self.token };
-            let map = method(&model, &asked, &question)?;
+            self.refuse_too_much(&question)?;
+            let mut map = method(&model, &asked, &question)?;
             self.state.counters.backward_walks.fetch_add(1, Ordering::Relaxed);
             let leading = self.question.target.is_list().then(|| Axis::named("target"));
-            let mut array = Array::of(&map.value, leading, map.axes)?;
-            if self.question.crop {
-                let places = cone_of_all(&model, &asked, &of_input, at)?;
-                crop_start = Some(crop(&mut array, &places)?);
+            if let Some(windows) = &map.windows {
+                let first_spatial = map.axes.len() - windows.lengths.len();
+                if of_input.len() == 1 {
+                    begin_later(&mut map.axes[first_spatial..], &windows.starts[0]);
+                }
+                let start = |start: &Vec<isize>| {
+                    std::iter::repeat_n(0, first_spatial).chain(start.iter().map(|&place| place as usize)).collect()
+                };
+                starts.extend(windows.starts.iter().map(start));
             }
+            let array = Array::of(&map.value, leading, map.axes)?;
             resolved.extend(
                 targets.iter().zip(&of_input).map(|(asked, of_input)| resolved_target(&model, asked, of_input)),
             );
@@ -268,7 +337,25 @@ impl Asking<'_> {
         let tensor = array.encode(self.state, self.question.answer.encoding)?;
         let target = if is_list { OneOrMany::Many(resolved) } else { OneOrMany::One(resolved.remove(0)) };
         let settings = self.settings(&model, at);
+        let crop_start = match (starts.is_empty(), is_list) {
+            (true, _) => None,
+            (false, true) => Some(CropStart::Many(starts)),
+            (false, false) => Some(CropStart::One(starts.remove(0))),
+        };
         Ok(Attribution { tensor, target, settings, crop_start, notes: self.notes, picture })
+    }
+
+    /// Refuses what would not fit, before it is computed: what walks, and the maps of all targets on their way out.
+    fn refuse_too_much(&self, question: &introspection::Question<'_>) -> Result<(), ErrorObject> {
+        const COPIES: usize = 4;
+        let per_target: usize = match self.question.crop {
+            true => cones(&*self.state.models().get(&self.question.model)?, question, question.at)
+                .map(|windows| windows.n_places() * question.trace.shape(question.at)[1])?,
+            false => question.trace.shape(question.at)[1..].iter().product(),
+        };
+        let numbers = per_target.saturating_mul(question.targets.len()).saturating_add(question.walk_numbers());
+        let bytes = numbers.saturating_mul(COPIES * size_of::<f32>());
+        asked::refuse_beyond(bytes, self.state.config.limits.query_bytes, "this many targets at once")
     }
 
     fn settings(&self, model: &HeldModel, at: Outlet) -> Settings {
@@ -279,11 +366,6 @@ impl Asking<'_> {
         ];
         settings(shared.into_iter().chain(self.settings.iter().cloned()))
     }
-}
-
-fn largest_activation(model: &HeldModel, asked: &AskedInput) -> usize {
-    let values = (0..model.graph.nodes().len()).flat_map(|idx| asked.trace.outputs(models::NodeIdx(idx)));
-    values.map(Value::len).max().unwrap_or(0)
 }
 
 /// What the picture is of: method, class, probability, file.
@@ -307,45 +389,9 @@ fn title(name: &str, target: &ResolvedTarget, path: Option<&str>) -> String {
     format!("{name}: {what}{place}{probability}{file}")
 }
 
-type Places = Vec<std::ops::Range<usize>>;
-
-/// The smallest box that holds every target's cone.
-fn cone_of_all(
-    model: &HeldModel,
-    asked: &AskedInput,
-    targets: &[introspection::ResolvedTarget],
-    at: Outlet,
-) -> Result<Places, ErrorObject> {
-    let of_target = |target| {
-        introspection::cone(&model.graph, &asked.trace, target, at)
-            .map_err(|error| errors::of_introspection(error, &model.graph))
-    };
-    let cones: Vec<Places> = targets.iter().map(of_target).collect::<Result<_, _>>()?;
-    let union = |a: Places, b: Places| a.iter().zip(&b).map(|(a, b)| a.start.min(b.start)..a.end.max(b.end)).collect();
-    Ok(cones.into_iter().reduce(union).unwrap_or_default())
-}
-
-/// Cuts the last axes to these places; returns where the part begins along every axis.
-fn crop(array: &mut Array, places: &[std::ops::Range<usize>]) -> Result<Vec<usize>, ErrorObject> {
-    if places.len() > array.shape.len() {
-        return Err(ErrorObject::new(ErrorKind::Unfit, "this map has no places that could be cropped").field("crop"));
+/// Moves axes on to where a part of them begins.
+fn begin_later(axes: &mut [Axis], starts: &[isize]) {
+    for (axis, &first) in axes.iter_mut().zip(starts) {
+        axis.start = axis.start.zip(axis.step).map(|(from, step)| from + step * first as f64).or(axis.start);
     }
-    let first_spatial = array.shape.len() - places.len();
-    let mut start = vec![0; array.shape.len()];
-    for (nth, range) in places.iter().enumerate() {
-        let axis = first_spatial + nth;
-        let step: usize = array.shape[axis + 1..].iter().product();
-        let line = array.shape[axis] * step;
-        array.numbers = array
-            .numbers
-            .chunks_exact(line.max(1))
-            .flat_map(|line| &line[range.start * step..range.end * step])
-            .copied()
-            .collect();
-        array.shape[axis] = range.len();
-        let named = &mut array.axes[axis];
-        named.start = named.start.zip(named.step).map(|(from, step)| from + step * range.start as f64).or(named.start);
-        start[axis] = range.start;
-    }
-    Ok(start)
 }

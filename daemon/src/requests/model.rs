@@ -403,7 +403,7 @@ pub(crate) fn forward(state: &Arc<State>, params: ForwardParams, token: &Token) 
     for input in params.input.as_slice() {
         let asked = asked::input(state, &model, input, token)?;
         for (outlet, arrays) in outlets.iter().zip(&mut of_outputs) {
-            arrays.push(Array::of(asked.trace.value(*outlet), None, axes_of(&model, &asked.prepared, *outlet))?);
+            arrays.push(Array::of(&asked::value(&asked.trace, *outlet)?, None, axes_of(&model, &asked.prepared, *outlet))?);
         }
     }
     let together = |mut arrays: Vec<Array>| match params.input.is_list() {
@@ -468,7 +468,7 @@ pub(crate) fn predict(state: &Arc<State>, params: PredictParams, token: &Token) 
 }
 
 fn prediction(model: &HeldModel, asked: &AskedInput, params: &PredictParams) -> Result<Prediction, ErrorObject> {
-    let logits = asked.trace.value(model.graph.logits());
+    let logits = &asked::value(&asked.trace, model.graph.logits())?;
     let scores =
         Scores::read(logits, model.output_axes, 0).map_err(|error| errors::of_introspection(error, &model.graph))?;
     let mut classes: Vec<ClassScore> = Vec::new();

@@ -1,12 +1,16 @@
-//! Convolutions of channels-last arrays as matrix products, 1-D ones as images of one row.
+//! Convolutions of channels-last arrays as products over taps, 1-D ones as images of one row.
 //!
-//! Forward, a band of output rows at a time: the patches under them (a view where they lie contiguous, else a copy)
-//! times the packed weights. The gradient to the input is the same convolution with flipped kernels where the stride
-//! is 1, else the product with the transposed weights, scattered back.
+//! Forward, an output pixel's taps are the input pixels under its kernel. Backward, an input pixel's taps are the output
+//! pixels that read it; with strides, pixels at the same place between two strides share their taps and are one
+//! product (what is elsewhere called sub-pixel convolution: nothing is multiplied by an inserted zero).
 
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, Threads, multiply_add};
+use super::frequency::{FrequencyWeights, Sequence};
+use super::vectorized::depthwise::weigh_taps;
+use super::vectorized::matrix::{Matrix, multiply_add};
+use super::vectorized::rows::{FEW_ROWS, times};
+use super::vectorized::taps::{Clamp, OUTSIDE, Packed, TapProduct, Target, Threads};
 use crate::element::Element;
 
 /// The sizes of a convolution; pairs are `[rows, columns]`.
@@ -34,231 +38,254 @@ impl Geometry {
         self.channels_out / self.groups
     }
 
-    /// Numbers in the patch under one output of one group.
-    fn patch(&self) -> usize {
-        self.kernel[0] * self.kernel[1] * self.in_per_group()
+    fn n_taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    fn n_input_pixels(&self) -> usize {
+        self.batch * self.input[0] * self.input[1]
+    }
+
+    pub(crate) fn n_output_pixels(&self) -> usize {
+        self.batch * self.output[0] * self.output[1]
     }
 
     /// Whether each channel is convolved by itself.
-    pub(crate) fn is_depthwise(&self) -> bool {
+    fn is_depthwise(&self) -> bool {
         self.groups == self.channels_in && self.groups == self.channels_out && self.groups > 1
     }
 
-    /// Whether the output is a matrix product of the input's pixels as they lie.
+    /// Whether each output pixel has the input pixel of its own place as its only tap.
     fn is_pixelwise(&self) -> bool {
-        self.kernel == [1, 1]
-            && self.stride == [1, 1]
-            && self.padding == [0, 0]
-            && self.input == self.output
-            && self.groups == 1
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.input == self.output
     }
 
-    /// Whether patches lie contiguous in one padded row.
-    fn is_one_row(&self) -> bool {
-        self.input[0] == 1
-            && self.kernel[0] == 1
-            && self.dilation[1] == 1
-            && self.groups == 1
-            && self.padding[0] == 0
-            && self.output[0] == 1
+    /// Whether pixels hold too few numbers to be read tap by tap, so that patches are copied.
+    fn has_short_taps(&self) -> bool {
+        const SHORT: usize = 16;
+        self.groups == 1 && self.channels_in < SHORT && self.n_taps() > 1
     }
 
-    /// The convolution that gives the gradient to the input, where it is one: stride 1, and no more padding than kernel.
-    pub(crate) fn flipped(&self) -> Option<Geometry> {
-        let reach = [0, 1].map(|axis| self.dilation[axis] * (self.kernel[axis] - 1));
-        let is_convolution = self.stride == [1, 1] && reach[0] >= self.padding[0] && reach[1] >= self.padding[1];
-        is_convolution.then(|| Geometry {
-            input: self.output,
-            output: self.input,
-            channels_in: self.channels_out,
-            channels_out: self.channels_in,
-            padding: [reach[0] - self.padding[0], reach[1] - self.padding[1]],
-            ..*self
+    /// Every row by itself as a sequence, where its kernel is one row high.
+    fn sequence(&self) -> Option<Sequence> {
+        let is_along_rows = self.kernel[0] == 1 && self.stride[0] == 1 && self.padding[0] == 0;
+        (is_along_rows && self.groups == 1 && self.dilation[1] == 1).then(|| Sequence {
+            batch: self.batch * self.input[0],
+            input: self.input[1],
+            output: self.output[1],
+            channels_in: self.channels_in,
+            channels_out: self.channels_out,
+            kernel: self.kernel[1],
+            stride: self.stride[1],
+            padding: self.padding[1],
         })
     }
 
+    /// Whether so few pixels have a gradient that it is less work to spread each over its kernel than to gather.
+    pub(crate) fn has_few_outputs(&self) -> bool {
+        self.groups == 1 && 2 * self.output[0] * self.output[1] <= self.n_taps()
+    }
+
+    /// The taps of the kernel, in order.
+    fn taps(&self) -> impl Iterator<Item = [usize; 2]> + use<> {
+        let [rows, columns] = self.kernel;
+        (0..rows).flat_map(move |row| (0..columns).map(move |column| [row, column]))
+    }
+
     /// The input index under tap `tap` of output `output` along one axis, where there is one.
-    fn tap(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
+    fn read_by(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
         let padded = output * self.stride[axis] + tap * self.dilation[axis];
         padded.checked_sub(self.padding[axis]).filter(|&index| index < self.input[axis])
     }
+
+    /// The output that reads this input through this tap along one axis, where there is one.
+    fn reader(&self, axis: usize, input: usize, tap: usize) -> Option<usize> {
+        let padded = (input + self.padding[axis]).checked_sub(tap * self.dilation[axis])?;
+        let output = padded / self.stride[axis];
+        (padded.is_multiple_of(self.stride[axis]) && output < self.output[axis]).then_some(output)
+    }
+
+    /// The taps of an output pixel that lie in the input, each with its pixel of the batch, in row-major order.
+    pub(crate) fn pixels_under(&self, output_pixel: usize) -> impl Iterator<Item = (usize, usize)> {
+        let (image, [row, column]) = place(output_pixel, self.output);
+        self.taps().enumerate().filter_map(move |(tap, [tap_row, tap_column])| {
+            let (row, column) = self.read_by(0, row, tap_row).zip(self.read_by(1, column, tap_column))?;
+            Some((tap, pixel(image, [row, column], self.input)))
+        })
+    }
+
+    /// The taps through which an input pixel is read, each with the output pixel of its image.
+    pub(crate) fn windows_over(&self, [row, column]: [usize; 2]) -> impl Iterator<Item = (usize, usize)> {
+        self.taps().enumerate().filter_map(move |(tap, [tap_row, tap_column])| {
+            let (row, column) = self.reader(0, row, tap_row).zip(self.reader(1, column, tap_column))?;
+            Some((tap, pixel(0, [row, column], self.output)))
+        })
+    }
+
+    /// The number of `[out, in / groups, rows, columns]` weights that belongs together.
+    fn weight(&self, out: usize, input: usize, [row, column]: [usize; 2]) -> usize {
+        ((out * self.in_per_group() + input) * self.kernel[0] + row) * self.kernel[1] + column
+    }
 }
 
-/// Weights in the order in which the forward product wants them.
-///
-/// # Shapes
-/// - `weights`: `[out, in / groups, rows, columns]`; returns `[groups, rows, columns, in / groups, out / groups]`
-pub(crate) fn pack_forward<T: Element>(weights: &[T], geometry: &Geometry) -> Vec<T> {
-    pack(weights, geometry, |row, column, i, o, (_, columns, ins, outs)| {
-        ((row * columns + column) * ins + i) * outs + o
-    })
+/// The pixel of a place in a batch of images.
+fn pixel(image: usize, [row, column]: [usize; 2], [rows, columns]: [usize; 2]) -> usize {
+    (image * rows + row) * columns + column
 }
 
-/// Weights flipped and with inputs and outputs swapped, for [`Geometry::flipped`].
-///
-/// # Shapes
-/// - `weights`: `[out, in / groups, rows, columns]`; returns `[groups, rows, columns, out / groups, in / groups]`
-pub(crate) fn pack_flipped<T: Element>(weights: &[T], geometry: &Geometry) -> Vec<T> {
-    pack(weights, geometry, |row, column, i, o, (rows, columns, ins, outs)| {
-        (((rows - 1 - row) * columns + columns - 1 - column) * outs + o) * ins + i
-    })
+/// Image, row and column of a pixel.
+fn place(pixel: usize, [rows, columns]: [usize; 2]) -> (usize, [usize; 2]) {
+    let row = pixel / columns;
+    (row / rows, [row % rows, pixel % columns])
 }
 
-type PackedSizes = (usize, usize, usize, usize);
+/// Weights and bias, packed for the forward pass.
+#[derive(Debug)]
+pub(crate) enum ForwardWeights<T> {
+    /// `[tap, channel]` with `[channel]`
+    Depthwise { weights: Vec<T>, bias: Vec<T> },
+    /// One product a group.
+    Groups(Vec<Packed<T>>),
+    /// One tap, which is a patch.
+    Patches(Packed<T>),
+    /// A long kernel along rows.
+    Frequency(FrequencyWeights<T>),
+}
 
-fn pack<T: Element>(
-    weights: &[T],
-    geometry: &Geometry,
-    place: impl Fn(usize, usize, usize, usize, PackedSizes) -> usize,
-) -> Vec<T> {
-    let [rows, columns] = geometry.kernel;
-    let (ins, outs) = (geometry.in_per_group(), geometry.out_per_group());
-    let per_group = rows * columns * ins * outs;
-    let mut packed = vec![T::zero(); weights.len()];
-    let mut numbers = weights.iter();
-    for group in 0..geometry.groups {
-        for o in 0..outs {
-            for i in 0..ins {
-                for row in 0..rows {
-                    for column in 0..columns {
-                        let number = numbers.next().expect("as many weights as the geometry says");
-                        packed[group * per_group + place(row, column, i, o, (rows, columns, ins, outs))] = *number;
-                    }
+impl<T: Element> ForwardWeights<T> {
+    /// Packs them.
+    ///
+    /// # Shapes
+    /// - `weights`: `[out, in / groups, rows, columns]`, `bias`: `[out]`
+    pub(crate) fn new(geometry: &Geometry, weights: &[T], bias: Option<&[T]>) -> Self {
+        let (ins, outs) = (geometry.in_per_group(), geometry.out_per_group());
+        let taps: Vec<[usize; 2]> = geometry.taps().collect();
+        if geometry.is_depthwise() {
+            let bias = bias.map_or_else(|| vec![T::zero(); geometry.channels_out], <[T]>::to_vec);
+            return ForwardWeights::Depthwise { weights: depthwise_weights(geometry, weights), bias };
+        }
+        if let Some((sequence, block)) = in_frequency_domain(geometry) {
+            return ForwardWeights::Frequency(FrequencyWeights::forward(&sequence, block, weights, bias));
+        }
+        if geometry.has_short_taps() {
+            let weight =
+                |_, step: usize, column| weights[geometry.weight(column, step % ins, taps[step / ins])];
+            return ForwardWeights::Patches(Packed::new([1, taps.len() * ins, outs], bias, weight));
+        }
+        let of_group = |group: usize| {
+            let weight = |tap: usize, step, column| weights[geometry.weight(group * outs + column, step, taps[tap])];
+            let bias = bias.map(|bias| &bias[group * outs..][..outs]);
+            Packed::new([taps.len(), ins, outs], bias, weight)
+        };
+        ForwardWeights::Groups((0..geometry.groups).map(of_group).collect())
+    }
+
+    /// The convolution, clamped.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, rows, columns, in]`; returns `[batch, output rows, output columns, out]`
+    pub(crate) fn convolve(&self, geometry: &Geometry, input: &[T], clamp: Clamp<T>) -> Vec<T> {
+        if let (ForwardWeights::Frequency(weights), Some(sequence)) = (self, geometry.sequence()) {
+            return weights.convolve(&sequence, input, clamp);
+        }
+        let mut output = vec![T::zero(); geometry.n_output_pixels() * geometry.channels_out];
+        if output.is_empty() {
+            return output;
+        }
+        match self {
+            ForwardWeights::Depthwise { weights, bias } => {
+                let tap_of = |axis, index, tap| geometry.read_by(axis, index, tap);
+                let job = DepthwiseRows { geometry, from: geometry.input, to: geometry.output, tap_of };
+                job.run(input, weights, bias, clamp, &mut output);
+            }
+            ForwardWeights::Groups(groups) => {
+                for (group, weights) in groups.iter().enumerate() {
+                    convolve_group(geometry, group, input, weights, clamp, &mut output);
                 }
             }
+            ForwardWeights::Patches(weights) => convolve_patches(geometry, input, weights, clamp, &mut output),
+            ForwardWeights::Frequency(_) => unreachable!("only sequences have such weights"),
+        }
+        output
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            ForwardWeights::Depthwise { weights, bias } => (weights.len() + bias.len()) * size_of::<T>(),
+            ForwardWeights::Groups(groups) => groups.iter().map(Packed::bytes).sum(),
+            ForwardWeights::Patches(weights) => weights.bytes(),
+            ForwardWeights::Frequency(weights) => weights.bytes(),
         }
     }
-    packed
 }
 
-/// The convolution.
-///
-/// # Shapes
-/// - `input`: `[batch, rows, columns, in]`, `packed`: as [`pack_forward`] gives it, `bias`: `[out]`
-/// - returns `[batch, output rows, output columns, out]`
-pub(crate) fn convolve<T: Element>(geometry: &Geometry, input: &[T], packed: &[T], bias: Option<&[T]>) -> Vec<T> {
-    let [out_rows, out_columns] = geometry.output;
-    let mut output = vec![T::zero(); geometry.batch * out_rows * out_columns * geometry.channels_out];
-    if let Some(bias) = bias {
-        output.chunks_exact_mut(geometry.channels_out).for_each(|pixel| pixel.copy_from_slice(bias));
-    }
-    if output.is_empty() {
-        return output;
-    }
+fn convolve_group<T: Element>(
+    geometry: &Geometry,
+    group: usize,
+    input: &[T],
+    weights: &Packed<T>,
+    clamp: Clamp<T>,
+    output: &mut [T],
+) {
+    let (channels, first) = (geometry.channels_in, group * geometry.in_per_group());
+    let target = Target::Every { first: group * geometry.out_per_group(), stride: geometry.channels_out };
+    let n_rows = geometry.n_output_pixels();
     if geometry.is_pixelwise() {
-        convolve_pixelwise(geometry, input, packed, &mut output);
-    } else if geometry.is_one_row() {
-        convolve_one_row(geometry, input, packed, &mut output);
-    } else {
-        convolve_patches(geometry, input, packed, &mut output);
+        let places = |row: usize, places: &mut [usize]| places[0] = row * channels + first;
+        return TapProduct { input, weights, n_rows, places, target, clamp }.run(output, Threads::All);
     }
-    output
-}
-
-fn convolve_pixelwise<T: Element>(geometry: &Geometry, input: &[T], packed: &[T], output: &mut [T]) {
-    let (ins, outs) = (geometry.channels_in, geometry.channels_out);
-    let n_pixels = input.len() / ins;
-    let product = (n_pixels, ins, outs);
-    multiply_add(output, outs, product, Matrix::row_major(input, ins), Matrix::row_major(packed, outs), Threads::All);
-}
-
-/// One matrix product over an overlapping view of each padded row; nothing is copied but the padding.
-fn convolve_one_row<T: Element>(geometry: &Geometry, input: &[T], packed: &[T], output: &mut [T]) {
-    let (ins, outs) = (geometry.channels_in, geometry.channels_out);
-    let steps = geometry.output[1];
-    let needed = ((steps - 1) * geometry.stride[1] + geometry.kernel[1]) * ins;
-    let row = geometry.input[1] * ins;
-    let before = geometry.padding[1] * ins;
-    for (input, output) in input.chunks_exact(row).zip(output.chunks_exact_mut(steps * outs)) {
-        let padded;
-        let numbers = if before == 0 && needed <= row {
-            input
-        } else {
-            let mut copy = vec![T::zero(); needed.max(before + row)];
-            copy[before..before + row].copy_from_slice(input);
-            padded = copy;
-            &padded
-        };
-        let windows = Matrix { numbers, row_stride: geometry.stride[1] * ins, column_stride: 1 };
-        multiply_add(
-            output,
-            outs,
-            (steps, geometry.patch(), outs),
-            windows,
-            Matrix::row_major(packed, outs),
-            Threads::All,
-        );
-    }
-}
-
-/// Output pixels in a band: enough for an efficient product, few enough for its patches to stay in the cache.
-fn rows_in_a_band(geometry: &Geometry) -> usize {
-    const NUMBERS_IN_CACHE: usize = 1 << 17;
-    let pixels = (NUMBERS_IN_CACHE / geometry.patch().max(1)).clamp(64, 1024);
-    let for_all_threads = (geometry.batch * geometry.output[0]).div_ceil(rayon::current_num_threads());
-    pixels.div_ceil(geometry.output[1]).min(for_all_threads).max(1)
-}
-
-fn convolve_patches<T: Element>(geometry: &Geometry, input: &[T], packed: &[T], output: &mut [T]) {
-    let [out_rows, out_columns] = geometry.output;
-    let (patch, outs) = (geometry.patch(), geometry.out_per_group());
-    let row = out_columns * geometry.channels_out;
-    let band = rows_in_a_band(geometry);
-    output.par_chunks_mut(band * row).enumerate().for_each(|(nth, output)| {
-        let n_rows = output.len() / row;
-        let mut patches = vec![T::zero(); n_rows * out_columns * patch];
-        for group in 0..geometry.groups {
-            for within in 0..n_rows {
-                let index = nth * band + within;
-                let of_row = &mut patches[within * out_columns * patch..][..out_columns * patch];
-                gather_patches(geometry, input, index / out_rows, index % out_rows, group, of_row);
-            }
-            let weights = &packed[group * patch * outs..][..patch * outs];
-            multiply_add(
-                &mut output[group * outs..],
-                geometry.channels_out,
-                (n_rows * out_columns, patch, outs),
-                Matrix::row_major(&patches, patch),
-                Matrix::row_major(weights, outs),
-                Threads::One,
-            );
+    let places = |row: usize, places: &mut [usize]| {
+        let (image, [row, column]) = place(row, geometry.output);
+        for (place, [tap_row, tap_column]) in places.iter_mut().zip(geometry.taps()) {
+            let read = geometry.read_by(0, row, tap_row).zip(geometry.read_by(1, column, tap_column));
+            *place = read.map_or(OUTSIDE, |(row, column)| {
+                pixel(image, [row, column], geometry.input) * channels + first
+            });
         }
+    };
+    TapProduct { input, weights, n_rows, places, target, clamp }.run(output, Threads::All);
+}
+
+fn convolve_patches<T: Element>(
+    geometry: &Geometry,
+    input: &[T],
+    weights: &Packed<T>,
+    clamp: Clamp<T>,
+    output: &mut [T],
+) {
+    const PIXELS: usize = 256;
+    let patch = geometry.n_taps() * geometry.channels_in;
+    output.par_chunks_mut(PIXELS * geometry.channels_out).enumerate().for_each(|(band, output)| {
+        let n_rows = output.len() / geometry.channels_out;
+        let mut patches = vec![T::zero(); n_rows * patch];
+        for (row, patch) in patches.chunks_exact_mut(patch).enumerate() {
+            copy_patch(geometry, input, band * PIXELS + row, patch);
+        }
+        let places = |row: usize, places: &mut [usize]| places[0] = row * patch;
+        let target = Target::Every { first: 0, stride: geometry.channels_out };
+        TapProduct { input: &patches, weights, n_rows, places, target, clamp }.run(output, Threads::One);
     });
 }
 
-/// Copies the patches under one output row; what lies outside the input is zero.
-fn gather_patches<T: Element>(
-    geometry: &Geometry,
-    input: &[T],
-    image: usize,
-    row: usize,
-    group: usize,
-    patches: &mut [T],
-) {
-    let [in_rows, in_columns] = geometry.input;
-    let ins = geometry.in_per_group();
-    let runs_are_contiguous = geometry.groups == 1 && geometry.dilation[1] == 1;
-    for (column, patch) in patches.chunks_exact_mut(geometry.patch()).enumerate() {
-        for (tap_row, run) in patch.chunks_exact_mut(geometry.kernel[1] * ins).enumerate() {
-            let Some(in_row) = geometry.tap(0, row, tap_row) else {
-                run.fill(T::zero());
-                continue;
-            };
-            let row_start = (image * in_rows + in_row) * in_columns;
-            let first = (column * geometry.stride[1]).checked_sub(geometry.padding[1]);
-            match first {
-                Some(first) if runs_are_contiguous && first + geometry.kernel[1] <= in_columns => {
-                    run.copy_from_slice(&input[(row_start + first) * ins..][..run.len()]);
-                }
-                _ => {
-                    for (tap_column, pixel) in run.chunks_exact_mut(ins).enumerate() {
-                        match geometry.tap(1, column, tap_column) {
-                            Some(in_column) => {
-                                let start = (row_start + in_column) * geometry.channels_in + group * ins;
-                                pixel.copy_from_slice(&input[start..start + ins]);
-                            }
-                            None => pixel.fill(T::zero()),
-                        }
+/// Copies the patch under one output pixel into zeros.
+fn copy_patch<T: Element>(geometry: &Geometry, input: &[T], output_pixel: usize, patch: &mut [T]) {
+    let channels = geometry.channels_in;
+    let (image, [row, column]) = place(output_pixel, geometry.output);
+    for (tap_row, run) in patch.chunks_exact_mut(geometry.kernel[1] * channels).enumerate() {
+        let Some(row) = geometry.read_by(0, row, tap_row) else { continue };
+        let first = geometry.read_by(1, column, 0);
+        let last = geometry.read_by(1, column, geometry.kernel[1] - 1);
+        match first.zip(last) {
+            Some((first, _)) if geometry.dilation[1] == 1 => {
+                let start = pixel(image, [row, first], geometry.input) * channels;
+                run.copy_from_slice(&input[start..start + run.len()]);
+            }
+            _ => {
+                for (tap_column, numbers) in run.chunks_exact_mut(channels).enumerate() {
+                    if let Some(column) = geometry.read_by(1, column, tap_column) {
+                        let start = pixel(image, [row, column], geometry.input) * channels;
+                        numbers.copy_from_slice(&input[start..start + channels]);
                     }
                 }
             }
@@ -266,53 +293,204 @@ fn gather_patches<T: Element>(
     }
 }
 
-/// The gradient to the input for any stride: what arrives times the transposed weights, scattered to where it came from.
+/// Weights, packed for the gradient to the input.
+#[derive(Debug)]
+pub(crate) enum BackwardWeights<T> {
+    /// `[tap, channel]`
+    Depthwise(Vec<T>),
+    /// One for each place between two strides.
+    Phases(Vec<Phase<T>>),
+    /// A long kernel along rows.
+    Frequency(FrequencyWeights<T>),
+}
+
+/// Input pixels at one place between two strides: the kernel's taps that can reach them.
+#[derive(Debug)]
+pub(crate) struct Phase<T> {
+    /// Row and column within the stride, padding counted.
+    place: [usize; 2],
+    taps: Vec<[usize; 2]>,
+    groups: Vec<Packed<T>>,
+}
+
+impl<T: Element> BackwardWeights<T> {
+    /// Packs them.
+    ///
+    /// # Shapes
+    /// - `weights`: `[out, in / groups, rows, columns]`
+    pub(crate) fn new(geometry: &Geometry, weights: &[T]) -> Self {
+        if geometry.is_depthwise() {
+            return BackwardWeights::Depthwise(depthwise_weights(geometry, weights));
+        }
+        if let Some((sequence, block)) = in_frequency_domain(geometry) {
+            return BackwardWeights::Frequency(FrequencyWeights::backward(&sequence, block, weights));
+        }
+        let (ins, outs) = (geometry.in_per_group(), geometry.out_per_group());
+        let [rows, columns] = geometry.stride;
+        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
+        let phase_at = |place: [usize; 2]| {
+            let reaches = |tap: &[usize; 2]| {
+                (0..2).all(|axis| tap[axis] * geometry.dilation[axis] % geometry.stride[axis] == place[axis])
+            };
+            let taps: Vec<[usize; 2]> = geometry.taps().filter(reaches).collect();
+            let of_group = |group: usize| {
+                let weight = |tap: usize, step, column| weights[geometry.weight(group * outs + step, column, taps[tap])];
+                Packed::new([taps.len(), outs, ins], None, weight)
+            };
+            let groups = (0..geometry.groups).map(of_group).collect();
+            Phase { place, taps, groups }
+        };
+        BackwardWeights::Phases(places.map(phase_at).filter(|phase| !phase.taps.is_empty()).collect())
+    }
+
+    /// The gradient to the input.
+    ///
+    /// # Shapes
+    /// - `gradient`: `[batch, output rows, output columns, out]`; returns `[batch, rows, columns, in]`
+    pub(crate) fn input_gradient(&self, geometry: &Geometry, gradient: &[T]) -> Vec<T> {
+        if let (BackwardWeights::Frequency(weights), Some(sequence)) = (self, geometry.sequence()) {
+            return weights.input_gradient(&sequence, gradient);
+        }
+        let mut input = vec![T::zero(); geometry.n_input_pixels() * geometry.channels_in];
+        match self {
+            BackwardWeights::Depthwise(weights) => {
+                let tap_of = |axis, index, tap| geometry.reader(axis, index, tap);
+                let job = DepthwiseRows { geometry, from: geometry.output, to: geometry.input, tap_of };
+                let no_bias = vec![T::zero(); geometry.channels_in];
+                job.run(gradient, weights, &no_bias, Clamp::none(), &mut input);
+            }
+            BackwardWeights::Phases(phases) => {
+                phases.iter().for_each(|phase| phase.add_gradient(geometry, gradient, &mut input));
+            }
+            BackwardWeights::Frequency(_) => unreachable!("only sequences have such weights"),
+        }
+        input
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            BackwardWeights::Depthwise(weights) => size_of_val(&weights[..]),
+            BackwardWeights::Phases(phases) => {
+                phases.iter().flat_map(|phase| &phase.groups).map(Packed::bytes).sum()
+            }
+            BackwardWeights::Frequency(weights) => weights.bytes(),
+        }
+    }
+}
+
+impl<T: Element> Phase<T> {
+    fn add_gradient(&self, geometry: &Geometry, gradient: &[T], input: &mut [T]) {
+        // Along each axis the first pixel of this place, and how many there are.
+        let first = [0, 1].map(|axis| {
+            let stride = geometry.stride[axis];
+            (self.place[axis] + stride - geometry.padding[axis] % stride) % stride
+        });
+        let lengths =
+            [0, 1].map(|axis| geometry.input[axis].saturating_sub(first[axis]).div_ceil(geometry.stride[axis]));
+        let n_rows = geometry.batch * lengths[0] * lengths[1];
+        let pixel_of = |row: usize| {
+            let (image, [row, column]) = place(row, lengths);
+            (image, [first[0] + row * geometry.stride[0], first[1] + column * geometry.stride[1]])
+        };
+        let is_dense = geometry.stride == [1, 1];
+        let pixels = || (0..n_rows).map(pixel_of).map(|(image, place)| pixel(image, place, geometry.input));
+        for (group, weights) in self.groups.iter().enumerate() {
+            let (first_in, first_out) = (group * geometry.in_per_group(), group * geometry.out_per_group());
+            let listed: Vec<usize> = match is_dense {
+                true => Vec::new(),
+                false => pixels().map(|pixel| pixel * geometry.channels_in + first_in).collect(),
+            };
+            let target = match is_dense {
+                true => Target::Every { first: first_in, stride: geometry.channels_in },
+                false => Target::Listed(&listed),
+            };
+            let places = |row: usize, places: &mut [usize]| {
+                if geometry.is_pixelwise() {
+                    places[0] = row * geometry.channels_out + first_out;
+                    return;
+                }
+                let (image, [row, column]) = pixel_of(row);
+                for (place, [tap_row, tap_column]) in places.iter_mut().zip(&self.taps) {
+                    let reader = geometry.reader(0, row, *tap_row).zip(geometry.reader(1, column, *tap_column));
+                    *place = reader.map_or(OUTSIDE, |(row, column)| {
+                        pixel(image, [row, column], geometry.output) * geometry.channels_out + first_out
+                    });
+                }
+            };
+            let product = TapProduct { input: gradient, weights, n_rows, places, target, clamp: Clamp::none() };
+            product.run(input, Threads::All);
+        }
+    }
+}
+
+/// The sequence and its blocks, where the frequency domain is less work.
+fn in_frequency_domain(geometry: &Geometry) -> Option<(Sequence, usize)> {
+    let sequence = geometry.sequence()?;
+    Some((sequence, sequence.block()?))
+}
+
+/// The gradient to the input where [`Geometry::has_few_outputs`]: one product with the weights as they lie, each row of
+/// which is then added under the kernel of its pixel.
 ///
 /// # Shapes
-/// - `gradient`: `[batch, output rows, output columns, out]`, `packed`: as [`pack_forward`] gives it
+/// - `gradient`: `[batch, output rows, output columns, out]`, `weights`: `[out, in, rows, columns]`
 /// - returns `[batch, rows, columns, in]`
-pub(crate) fn scatter_gradient<T: Element>(geometry: &Geometry, gradient: &[T], packed: &[T]) -> Vec<T> {
-    let [out_rows, out_columns] = geometry.output;
-    let image = geometry.input[0] * geometry.input[1] * geometry.channels_in;
-    let mut input = vec![T::zero(); geometry.batch * image];
-    let (patch, outs) = (geometry.patch(), geometry.out_per_group());
-    let band = rows_in_a_band(geometry);
-    let row = out_columns * geometry.channels_out;
-    // Images are independent; within one, neighbouring patches overlap, so that only the product is shared out.
-    let threads = if geometry.batch == 1 { Threads::All } else { Threads::One };
-    let gradients = gradient.par_chunks_exact(out_rows * row);
-    input.par_chunks_exact_mut(image).zip(gradients).for_each(|(input, gradient)| {
-        let mut patches = vec![T::zero(); band * out_columns * patch];
-        for (nth, of_band) in gradient.chunks(band * row).enumerate() {
-            let n_pixels = of_band.len() / geometry.channels_out;
-            for group in 0..geometry.groups {
-                let patches = &mut patches[..n_pixels * patch];
-                patches.fill(T::zero());
-                let arrived =
-                    Matrix { numbers: &of_band[group * outs..], row_stride: geometry.channels_out, column_stride: 1 };
-                let weights = &packed[group * patch * outs..][..patch * outs];
-                let transposed = Matrix { numbers: weights, row_stride: 1, column_stride: outs };
-                multiply_add(patches, patch, (n_pixels, outs, patch), arrived, transposed, threads);
-                for (pixel, patch) in patches.chunks_exact(patch).enumerate() {
-                    let place = [nth * band + pixel / out_columns, pixel % out_columns];
-                    scatter_patch(geometry, patch, place, group, input);
-                }
+pub(crate) fn spread_gradient<T: Element>(geometry: &Geometry, gradient: &[T], weights: &[T]) -> Vec<T> {
+    let (ins, outs, n_taps) = (geometry.channels_in, geometry.channels_out, geometry.n_taps());
+    let n_rows = geometry.n_output_pixels();
+    let kernels = if n_rows <= FEW_ROWS {
+        times(gradient, weights, ins * n_taps)
+    } else {
+        let mut kernels = vec![T::zero(); n_rows * ins * n_taps];
+        let (arrived, weights) = (Matrix::row_major(gradient, outs), Matrix::row_major(weights, ins * n_taps));
+        multiply_add(&mut kernels, ins * n_taps, (n_rows, outs, ins * n_taps), arrived, weights, Threads::All);
+        kernels
+    };
+    let mut input = vec![T::zero(); geometry.n_input_pixels() * ins];
+    let image = geometry.input[0] * geometry.input[1] * ins;
+    let per_image = geometry.output[0] * geometry.output[1] * ins * n_taps;
+    input.par_chunks_exact_mut(image).zip(kernels.par_chunks_exact(per_image)).for_each(|(input, kernels)| {
+        for (output, kernel) in kernels.chunks_exact(ins * n_taps).enumerate() {
+            for (tap, pixel) in geometry.pixels_under(output) {
+                let of_pixel = &mut input[pixel * ins..][..ins];
+                of_pixel.iter_mut().zip(kernel[tap..].iter().step_by(n_taps)).for_each(|(sum, &part)| *sum += part);
             }
         }
     });
     input
 }
 
-fn scatter_patch<T: Element>(geometry: &Geometry, patch: &[T], place: [usize; 2], group: usize, input: &mut [T]) {
-    let ins = geometry.in_per_group();
-    for (tap_row, run) in patch.chunks_exact(geometry.kernel[1] * ins).enumerate() {
-        let Some(row) = geometry.tap(0, place[0], tap_row) else { continue };
-        for (tap_column, pixel) in run.chunks_exact(ins).enumerate() {
-            let Some(column) = geometry.tap(1, place[1], tap_column) else { continue };
-            let start = (row * geometry.input[1] + column) * geometry.channels_in + group * ins;
-            for (into, number) in input[start..start + ins].iter_mut().zip(pixel) {
-                *into += *number;
-            }
-        }
+/// `[channels, 1, rows, columns]` → `[rows, columns, channels]`.
+fn depthwise_weights<T: Element>(geometry: &Geometry, weights: &[T]) -> Vec<T> {
+    let n_taps = geometry.n_taps();
+    (0..weights.len()).map(|i| weights[(i % geometry.channels_in) * n_taps + i / geometry.channels_in]).collect()
+}
+
+/// A depthwise convolution or its gradient, a row of the result a task.
+struct DepthwiseRows<'a, F> {
+    geometry: &'a Geometry,
+    /// Rows and columns of what is read and of the result.
+    from: [usize; 2],
+    to: [usize; 2],
+    /// Where along an axis a tap of a place reads.
+    tap_of: F,
+}
+
+impl<F: Fn(usize, usize, usize) -> Option<usize> + Sync> DepthwiseRows<'_, F> {
+    fn run<T: Element>(&self, input: &[T], weights: &[T], bias: &[T], clamp: Clamp<T>, output: &mut [T]) {
+        let channels = self.geometry.channels_in;
+        let [rows, columns] = self.to;
+        output.par_chunks_mut(columns * channels).enumerate().for_each(|(index, output)| {
+            let (image, row) = (index / rows, index % rows);
+            let places: Vec<usize> = (0..columns)
+                .flat_map(|column| self.geometry.taps().map(move |tap| (column, tap)))
+                .map(|(column, [tap_row, tap_column])| {
+                    let read = (self.tap_of)(0, row, tap_row).zip((self.tap_of)(1, column, tap_column));
+                    read.map_or(OUTSIDE, |(row, column)| pixel(image, [row, column], self.from) * channels)
+                })
+                .collect();
+            weigh_taps(input, &places, weights, bias, clamp, output);
+        });
     }
 }

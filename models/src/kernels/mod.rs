@@ -1,8 +1,13 @@
 //! The loops in which the time goes, over plain slices in channels-last order; operators call them.
 //!
-//! Everything unsafe is in `matrix`, behind checked bounds.
+//! Read `vectorized/taps.rs`, to which every convolution comes down, then `convolution.rs`, then `frequency.rs`.
 
 pub(crate) mod broadcasting;
 pub(crate) mod convolution;
-pub(crate) mod depthwise;
-pub(crate) mod matrix;
+pub(crate) mod frequency;
+pub(crate) mod pool;
+mod prepared;
+pub(crate) mod transpose;
+pub(crate) mod vectorized;
+
+pub(crate) use prepared::Prepared;

@@ -60,6 +60,15 @@ impl PointwiseFunction {
         }
     }
 
+    /// The bounds, where all it does is to bring numbers between two.
+    pub fn bounds(self) -> Option<(f64, f64)> {
+        match self {
+            PointwiseFunction::Relu => Some((0.0, f64::INFINITY)),
+            PointwiseFunction::Clip { low: 0.0, high } => Some((0.0, high)),
+            _ => None,
+        }
+    }
+
     /// The function.
     pub fn value<T: Element>(self, x: T) -> T {
         let (zero, one, half) = (T::zero(), T::one(), T::of(0.5));
@@ -173,7 +182,7 @@ pub struct Activation {
 }
 
 /// Numbers per task, so that small layers stay on one thread.
-const GRAIN: usize = 1 << 15;
+pub(super) const GRAIN: usize = 1 << 15;
 
 impl Activation {
     /// A function under its ONNX name.
@@ -223,9 +232,23 @@ impl Activation {
     }
 
     fn input_gradient_as<T: Element>(&self, backward: &Backward<'_>) -> Result<Value> {
-        let input = &backward.inputs[0];
-        let function = self.function;
-        combine_with_rows::<T>(input, backward.gradient()?, backward.rows, |x, g| g * function.derivative(x))
+        let (gradient, rows, function) = (backward.gradient()?, backward.rows, self.function);
+        let zero = T::zero();
+        // A rectifier's output says where it passes, so that nobody needs to keep what was before it.
+        match function {
+            PointwiseFunction::Relu => {
+                let output = backward.values.output(0)?;
+                combine_with_rows::<T>(&output, gradient, rows, |y, g| if y > zero { g } else { zero })
+            }
+            PointwiseFunction::Clip { low: 0.0, high } => {
+                let (output, high) = (backward.values.output(0)?, T::of(high));
+                combine_with_rows::<T>(&output, gradient, rows, |y, g| if y > zero && y < high { g } else { zero })
+            }
+            _ => {
+                let input = backward.values.input(0)?;
+                combine_with_rows::<T>(&input, gradient, rows, |x, g| g * function.derivative(x))
+            }
+        }
     }
 }
 
@@ -271,11 +294,15 @@ impl Operator for Activation {
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        with_element!(backward.inputs[0].dtype(), T => Backward::only(self.input_gradient_as::<T>(backward)?))
+        with_element!(backward.gradient()?.dtype(), T => Backward::only(self.input_gradient_as::<T>(backward)?))
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {
         Ok(Arc::new(self.clone()))
+    }
+
+    fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(self.clone()))
     }
 
     fn is_output_normalizer(&self) -> bool {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
+use rayon::prelude::*;
 
+use super::activation::GRAIN;
 use super::{Backward, Family, Operator};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
@@ -132,17 +134,30 @@ impl Arithmetic {
         })
     }
 
+    /// The shapes of both operands, of one rank.
+    fn operand_shapes(&self, backward: &Backward<'_>) -> Result<(Vec<usize>, Vec<usize>)> {
+        let of_input = |nth: usize| backward.values.input_shape(nth);
+        let of_constant = |tensor: &Tensor| -> Result<Vec<usize>> {
+            Ok(self.constant_value(tensor, of_input(0).len())?.shape().to_vec())
+        };
+        Ok(match &self.operand {
+            Operand::Graph => (of_input(0), of_input(1)),
+            Operand::Left(tensor) => (of_constant(tensor)?, of_input(0)),
+            Operand::Right(tensor) => (of_input(0), of_constant(tensor)?),
+        })
+    }
+
     fn input_gradients_as<T: Element>(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
         let gradient = backward.gradient()?;
-        let inputs: Vec<&Value> = backward.inputs.iter().collect();
-        let (left, right) = self.operands(&inputs)?;
-        let (left_shape, right_shape) = (left.shape().to_vec(), right.shape().to_vec());
+        let (left_shape, right_shape) = self.operand_shapes(backward)?;
         let function = self.function;
         let through = |derivative: fn(ArithmeticFunction, T, T) -> T, shape: &[usize]| -> Result<Value> {
             let passed = if function.is_linear() {
                 let factor = derivative(function, T::zero(), T::zero());
-                combine::<T>(gradient, gradient, |g, _| g * factor)?
+                if factor == T::one() { gradient.clone() } else { combine::<T>(gradient, gradient, |g, _| g * factor)? }
             } else {
+                let inputs = (0..backward.wanted.len()).map(|nth| backward.values.input(nth)).collect::<Result<Vec<_>>>()?;
+                let (left, right) = self.operands(&inputs.iter().collect::<Vec<_>>())?;
                 let slopes = combine::<T>(&left, &right, |l, r| derivative(function, l, r))?;
                 combine::<T>(gradient, &slopes.select_rows(backward.rows)?, |g, slope| g * slope)?
             };
@@ -167,12 +182,17 @@ fn aligned(left: &Value, right: &Value) -> Result<(Value, Value, Layout)> {
 }
 
 /// `combine(left, right)` for each place of the broadcast result.
-fn combine<T: Element>(left: &Value, right: &Value, combine: impl Fn(T, T) -> T) -> Result<Value> {
+fn combine<T: Element>(left: &Value, right: &Value, combine: impl Fn(T, T) -> T + Sync) -> Result<Value> {
     let shape: Vec<usize> = left.shape().iter().zip(right.shape()).map(|(&l, &r)| if l == 1 { r } else { l }).collect();
     let (left, right, layout) = aligned(left, right)?;
     let (l, r) = (left.numbers::<T>()?, right.numbers::<T>()?);
     if left.shape() == right.shape() {
-        return Value::from_vec(l.iter().zip(r.iter()).map(|(&l, &r)| combine(l, r)).collect(), &shape, layout);
+        let mut combined = vec![T::zero(); l.len()];
+        let chunks = combined.par_chunks_mut(GRAIN).zip(l.par_chunks(GRAIN)).zip(r.par_chunks(GRAIN));
+        chunks.for_each(|((combined, l), r)| {
+            combined.iter_mut().zip(l).zip(r).for_each(|((combined, &l), &r)| *combined = combine(l, r));
+        });
+        return Value::from_vec(combined, &shape, layout);
     }
     let mut combined = vec![T::zero(); shape.iter().product()];
     let operands = [layout.physical_shape(left.shape()), layout.physical_shape(right.shape())];
@@ -253,11 +273,38 @@ impl Operator for Arithmetic {
     fn forward(&self, inputs: &[&Value]) -> Result<Vec<Value>> {
         let (left, right) = self.operands(inputs)?;
         let function = self.function;
-        with_element!(inputs[0].dtype(), T => Ok(vec![combine::<T>(&left, &right, |l, r| function.value(l, r))?]))
+        // A loop for each function, so that none has a branch inside.
+        with_element!(inputs[0].dtype(), T => Ok(vec![match function {
+            ArithmeticFunction::Add => combine::<T>(&left, &right, |l, r| l + r)?,
+            _ => combine::<T>(&left, &right, |l, r| function.value(l, r))?,
+        }]))
+    }
+
+    fn forward_clamped(&self, inputs: &[&Value], low: f64, high: f64) -> Option<Result<Vec<Value>>> {
+        if self.function != ArithmeticFunction::Add {
+            return None;
+        }
+        let add = || {
+            let (left, right) = self.operands(inputs)?;
+            with_element!(inputs[0].dtype(), T => {
+                let (low, high) = (T::of(low), T::of(high));
+                // What is not a number stays none.
+                let clamp = |sum: T| if sum < low { low } else if sum > high { high } else { sum };
+                Ok(vec![combine::<T>(&left, &right, |l, r| clamp(l + r))?])
+            })
+        };
+        Some(add())
+    }
+
+    fn on_windows(&self, n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        let lengths = self.constant().map_or(&[][..], Tensor::dims);
+        // A constant that differs from place to place would have to be cut as well.
+        let is_same_everywhere = lengths.iter().rev().take(n_spatial).all(|&length| length == 1);
+        is_same_everywhere.then(|| Arc::new(self.clone()) as Arc<dyn Operator>)
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        with_element!(backward.inputs[0].dtype(), T => self.input_gradients_as::<T>(backward))
+        with_element!(backward.gradient()?.dtype(), T => self.input_gradients_as::<T>(backward))
     }
 
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {

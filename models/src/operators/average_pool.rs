@@ -86,8 +86,15 @@ impl Operator for AveragePool {
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let (input, gradient) = (backward.inputs[0].shape(), backward.gradient()?);
+        let (input, gradient) = (&backward.values.input_shape(0), backward.gradient()?);
         with_element!(gradient.dtype(), T => Backward::only(self.input_gradient_as::<T>(input, gradient)?))
+    }
+
+    fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        // Where padding does not count, windows at the edges have other divisors than those within.
+        let is_uniform = self.count_include_pad || self.window.padding.iter().all(|&padding| padding == (0, 0));
+        let window = self.window.without_padding();
+        (is_uniform && !self.window.ceil_mode).then(|| Arc::new(AveragePool { window, ..self.clone() }) as Arc<dyn Operator>)
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {
@@ -204,7 +211,7 @@ impl Operator for AdaptiveAveragePool {
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let (input, gradient) = (backward.inputs[0].shape(), backward.gradient()?);
+        let (input, gradient) = (&backward.values.input_shape(0), backward.gradient()?);
         with_element!(gradient.dtype(), T => Backward::only(self.input_gradient_as::<T>(input, gradient)?))
     }
 

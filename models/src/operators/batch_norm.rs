@@ -99,6 +99,10 @@ impl Operator for BatchNorm {
         2 * self.scale.elem_count()
     }
 
+    fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(self.clone()))
+    }
+
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {
         let tensors = [&self.scale, &self.shift, &self.mean, &self.variance].map(|tensor| tensor.to_dtype(dtype));
         let [scale, shift, mean, variance] = tensors;

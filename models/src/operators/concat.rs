@@ -60,9 +60,8 @@ impl Concat {
         let whole_run = arrived.len() / n_outer.max(1);
         let mut start = 0;
         let mut passed = Vec::new();
-        for (input, &wanted) in backward.inputs.iter().zip(backward.wanted) {
-            let mut shape = input.shape().to_vec();
-            shape[0] = gradient.batch();
+        for (input, &wanted) in backward.wanted.iter().enumerate() {
+            let shape = backward.gradient_shape(input);
             let run = shape.iter().product::<usize>() / n_outer.max(1);
             let numbers =
                 || (0..n_outer).flat_map(|outer| &arrived[outer * whole_run + start..][..run]).copied().collect();
@@ -104,7 +103,11 @@ impl Operator for Concat {
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        with_element!(backward.inputs[0].dtype(), T => self.input_gradients_as::<T>(backward))
+        with_element!(backward.gradient()?.dtype(), T => self.input_gradients_as::<T>(backward))
+    }
+
+    fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        (self.axis == 1).then(|| Arc::new(self.clone()) as Arc<dyn Operator>)
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {

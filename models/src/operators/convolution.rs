@@ -2,15 +2,16 @@
 //!
 //! As PyTorch and ONNX have it (a cross-correlation): `y[o, p] = b[o] + Σ_i Σ_k w[o, i, k] x[i, p·s + k·d - pad]`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
 use super::{AxisKind, AxisWindow, Backward, Family, Operator, Reach};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
-use crate::kernels::convolution::{Geometry, convolve, pack_flipped, pack_forward, scatter_gradient};
-use crate::kernels::depthwise;
+use crate::kernels::Prepared;
+use crate::kernels::convolution::{BackwardWeights, ForwardWeights, Geometry, spread_gradient};
+use crate::kernels::vectorized::taps::Clamp;
 use crate::value::{Layout, Value};
 
 /// What a convolution is made from, unchecked; vectors have an entry for each spatial axis.
@@ -46,8 +47,7 @@ impl ConvolutionParams {
 #[derive(Debug)]
 pub struct Convolution {
     params: ConvolutionParams,
-    forward_weights: OnceLock<Value>,
-    flipped_weights: OnceLock<Value>,
+    prepared: Arc<PreparedWeights>,
 }
 
 impl Convolution {
@@ -80,7 +80,7 @@ impl Convolution {
             bias: params.bias.map(|bias| bias.contiguous()).transpose()?,
             ..params
         };
-        Ok(Convolution { params, forward_weights: OnceLock::new(), flipped_weights: OnceLock::new() })
+        Ok(Convolution { params, prepared: Arc::default() })
     }
 
     /// What it was made from.
@@ -140,64 +140,43 @@ impl Convolution {
         })
     }
 
-    fn packed<'a, T: Element>(
-        &self,
-        held: &'a OnceLock<Value>,
-        geometry: &Geometry,
-        pack: fn(&[T], &Geometry) -> Vec<T>,
-    ) -> Result<&'a Value> {
-        if let Some(packed) = held.get() {
-            return Ok(packed);
-        }
-        let weights = Value::from_tensor(&self.params.weight)?;
-        let packed = pack(&weights.numbers::<T>()?, geometry);
-        let packed = Value::from_vec(packed, &[weights.len()], Layout::Logical)?;
-        Ok(held.get_or_init(|| packed))
-    }
-
-    fn forward_as<T: Element>(&self, input: &Value) -> Result<Value> {
+    fn forward_as<T: Element>(&self, input: &Value, low: f64, high: f64) -> Result<Value> {
         let geometry = self.geometry(input.shape())?;
-        let input_last = input.to_channels_last()?;
-        let (pack, kernel): (Pack<T>, Kernel<T>) =
-            if geometry.is_depthwise() { (pack_depthwise, depthwise::convolve) } else { (pack_forward, convolve) };
-        let packed = self.packed::<T>(&self.forward_weights, &geometry, pack)?;
-        let bias = self.params.bias.as_ref().map(Value::from_tensor).transpose()?;
-        let bias = bias.as_ref().map(|bias| bias.numbers::<T>()).transpose()?;
-        let output = kernel(&geometry, &input_last.numbers::<T>()?, &packed.numbers::<T>()?, bias.as_deref());
+        let weights = self.prepared.forward.get_or_make(ForwardWeights::<T>::bytes, || {
+            let bias = self.params.bias.as_ref().map(Value::from_tensor).transpose()?;
+            let bias = bias.as_ref().map(|bias| bias.numbers::<T>()).transpose()?;
+            let weights = Value::from_tensor(&self.params.weight)?;
+            Ok(ForwardWeights::new(&geometry, &weights.numbers::<T>()?, bias.as_deref()))
+        })?;
+        let input = input.to_channels_last()?;
+        let clamp = Clamp { low: T::of(low), high: T::of(high) };
+        let output = weights.convolve(&geometry, &input.numbers::<T>()?, clamp);
         Value::from_vec(output, &self.output_shapes(&[input.shape()])?[0], Layout::ChannelsLast)
     }
 
     fn input_gradient_as<T: Element>(&self, input: &[usize], gradient: &Value) -> Result<Value> {
-        let mut shape = input.to_vec();
-        shape[0] = gradient.batch();
-        let geometry = self.geometry(&shape)?;
+        let geometry = self.geometry(input)?;
         let gradient = gradient.to_channels_last()?;
         let arrived = gradient.numbers::<T>()?;
-        let numbers = match geometry.flipped() {
-            _ if geometry.is_depthwise() => {
-                let packed = self.packed::<T>(&self.forward_weights, &geometry, pack_depthwise)?;
-                depthwise::input_gradient(&geometry, &arrived, &packed.numbers::<T>()?)
-            }
-            Some(flipped) => {
-                let packed = self.packed::<T>(&self.flipped_weights, &geometry, pack_flipped)?;
-                convolve(&flipped, &arrived, &packed.numbers::<T>()?, None)
-            }
-            None => {
-                let packed = self.packed::<T>(&self.forward_weights, &geometry, pack_forward)?;
-                scatter_gradient(&geometry, &arrived, &packed.numbers::<T>()?)
-            }
-        };
-        Value::from_vec(numbers, &shape, Layout::ChannelsLast)
+        if geometry.has_few_outputs() {
+            let weights = Value::from_tensor(&self.params.weight)?;
+            let numbers = spread_gradient(&geometry, &arrived, &weights.numbers::<T>()?);
+            return Value::from_vec(numbers, input, Layout::ChannelsLast);
+        }
+        let weights = self.prepared.backward.get_or_make(BackwardWeights::<T>::bytes, || {
+            let weights = Value::from_tensor(&self.params.weight)?;
+            Ok(BackwardWeights::new(&geometry, &weights.numbers::<T>()?))
+        })?;
+        let numbers = weights.input_gradient(&geometry, &arrived);
+        Value::from_vec(numbers, input, Layout::ChannelsLast)
     }
 }
 
-type Pack<T> = fn(&[T], &Geometry) -> Vec<T>;
-type Kernel<T> = fn(&Geometry, &[T], &[T], Option<&[T]>) -> Vec<T>;
-
-/// `[channels, 1, rows, columns]` → `[rows, columns, channels]`.
-fn pack_depthwise<T: Element>(weights: &[T], geometry: &Geometry) -> Vec<T> {
-    let taps = geometry.kernel[0] * geometry.kernel[1];
-    (0..weights.len()).map(|i| weights[(i % geometry.channels_in) * taps + i / geometry.channels_in]).collect()
+/// Weights as the kernels want them, shared by all forms of one convolution.
+#[derive(Debug, Default)]
+struct PreparedWeights {
+    forward: Prepared,
+    backward: Prepared,
 }
 
 impl Operator for Convolution {
@@ -239,12 +218,29 @@ impl Operator for Convolution {
     }
 
     fn forward(&self, inputs: &[&Value]) -> Result<Vec<Value>> {
-        with_element!(self.params.weight.dtype(), T => self.forward_as::<T>(inputs[0]).map(|output| vec![output]))
+        let (low, high) = (f64::NEG_INFINITY, f64::INFINITY);
+        with_element!(self.params.weight.dtype(), T => Ok(vec![self.forward_as::<T>(inputs[0], low, high)?]))
+    }
+
+    fn forward_clamped(&self, inputs: &[&Value], low: f64, high: f64) -> Option<Result<Vec<Value>>> {
+        let clamped = || {
+            with_element!(self.params.weight.dtype(), T => Ok(vec![self.forward_as::<T>(inputs[0], low, high)?]))
+        };
+        Some(clamped())
+    }
+
+    fn on_windows(&self, n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        let params = ConvolutionParams { padding: vec![(0, 0); n_spatial], ..self.params.clone() };
+        Some(Arc::new(Convolution { params, prepared: self.prepared.clone() }))
+    }
+
+    fn prepared_bytes(&self) -> usize {
+        self.prepared.forward.bytes() + self.prepared.backward.bytes()
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let (input, gradient) = (backward.inputs[0].shape(), backward.gradient()?);
-        with_element!(self.params.weight.dtype(), T => Backward::only(self.input_gradient_as::<T>(input, gradient)?))
+        let (shape, gradient) = (backward.gradient_shape(0), backward.gradient()?);
+        with_element!(self.params.weight.dtype(), T => Backward::only(self.input_gradient_as::<T>(&shape, gradient)?))
     }
 
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {

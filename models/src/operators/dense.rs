@@ -7,7 +7,9 @@ use candle_core::{DType, Tensor};
 use super::{AxisKind, Backward, Family, Operator, Reach};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
-use crate::kernels::matrix::{Matrix, Threads, multiply_add};
+use crate::kernels::vectorized::matrix::{Matrix, multiply_add};
+use crate::kernels::vectorized::rows::{FEW_ROWS, times, times_transposed};
+use crate::kernels::vectorized::taps::Threads;
 use crate::value::{Layout, Value};
 
 /// A dense layer; `weight` is `[out, in]`, `bias` is `[out]`.
@@ -53,41 +55,40 @@ impl Dense {
         let shape = self.output_shapes(&[input.shape()])?.remove(0);
         let (input, n_in, n_out) = (input.to_logical()?, self.n_in(), self.n_out());
         let n_rows = input.len() / n_in;
-        let mut output = vec![T::zero(); n_rows * n_out];
+        let weight = Value::from_tensor(&self.weight)?;
+        let (input, weight) = (input.numbers::<T>()?, weight.numbers::<T>()?);
+        let mut output = if n_rows <= FEW_ROWS {
+            times_transposed(&input, &weight, n_in)
+        } else {
+            let mut output = vec![T::zero(); n_rows * n_out];
+            let transposed = Matrix { numbers: &weight, row_stride: 1, column_stride: n_in };
+            let product = (n_rows, n_in, n_out);
+            let input = Matrix::row_major(&input, n_in);
+            multiply_add(&mut output, n_out, product, input, transposed, Threads::All);
+            output
+        };
         if let Some(bias) = &self.bias {
             let bias = Value::from_tensor(bias)?;
             let bias = bias.numbers::<T>()?;
-            output.chunks_exact_mut(n_out).for_each(|row| row.copy_from_slice(&bias));
+            let add_bias = |row: &mut [T]| row.iter_mut().zip(bias.iter()).for_each(|(sum, &bias)| *sum += bias);
+            output.chunks_exact_mut(n_out).for_each(add_bias);
         }
-        let weight = Value::from_tensor(&self.weight)?;
-        let (input, weight) = (input.numbers::<T>()?, weight.numbers::<T>()?);
-        let transposed = Matrix { numbers: &weight, row_stride: 1, column_stride: n_in };
-        multiply_add(
-            &mut output,
-            n_out,
-            (n_rows, n_in, n_out),
-            Matrix::row_major(&input, n_in),
-            transposed,
-            Threads::All,
-        );
         Value::from_vec(output, &shape, Layout::Logical)
     }
 
     fn input_gradient_as<T: Element>(&self, input: &[usize], gradient: &Value) -> Result<Value> {
         let (gradient, n_in, n_out) = (gradient.to_logical()?, self.n_in(), self.n_out());
         let n_rows = gradient.len() / n_out;
-        let mut numbers = vec![T::zero(); n_rows * n_in];
         let weight = Value::from_tensor(&self.weight)?;
         let (arrived, weight) = (gradient.numbers::<T>()?, weight.numbers::<T>()?);
-        let product = (n_rows, n_out, n_in);
-        multiply_add(
-            &mut numbers,
-            n_in,
-            product,
-            Matrix::row_major(&arrived, n_out),
-            Matrix::row_major(&weight, n_in),
-            Threads::All,
-        );
+        let numbers = if n_rows <= FEW_ROWS {
+            times(&arrived, &weight, n_in)
+        } else {
+            let mut numbers = vec![T::zero(); n_rows * n_in];
+            let (arrived, weight) = (Matrix::row_major(&arrived, n_out), Matrix::row_major(&weight, n_in));
+            multiply_add(&mut numbers, n_in, (n_rows, n_out, n_in), arrived, weight, Threads::All);
+            numbers
+        };
         let mut shape = input.to_vec();
         shape[0] = gradient.batch();
         Value::from_vec(numbers, &shape, Layout::Logical)
@@ -141,7 +142,7 @@ impl Operator for Dense {
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let (input, gradient) = (backward.inputs[0].shape(), backward.gradient()?);
+        let (input, gradient) = (&backward.values.input_shape(0), backward.gradient()?);
         with_element!(self.weight.dtype(), T => Backward::only(self.input_gradient_as::<T>(input, gradient)?))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::DType;
 
-use super::reshape::{back_to_shape_of, renames_places};
+use super::reshape::renames_places;
 use super::{Backward, Family, Operator, Reach};
 use crate::error::{ModelError, Result};
 use crate::value::Value;

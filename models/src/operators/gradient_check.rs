@@ -3,7 +3,8 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Backward, Operator};
+use super::{Backward, NodeValues, Operator};
+use crate::error::Result;
 use crate::value::{Layout, Value};
 
 /// Uniform in (-1, 1), the same for the same seed (a linear congruential generator is enough here).
@@ -24,6 +25,27 @@ pub(crate) fn random_value(shape: &[usize], seed: u64) -> Value {
     Value::from_tensor(&random_tensor(shape, seed)).unwrap()
 }
 
+/// Values that are all there.
+#[derive(Debug)]
+pub(crate) struct Given<'a> {
+    pub(crate) inputs: &'a [Value],
+    pub(crate) outputs: &'a [Value],
+}
+
+impl NodeValues for Given<'_> {
+    fn input_shape(&self, nth: usize) -> Vec<usize> {
+        self.inputs[nth].shape().to_vec()
+    }
+
+    fn input(&self, nth: usize) -> Result<Value> {
+        Ok(self.inputs[nth].clone())
+    }
+
+    fn output(&self, nth: usize) -> Result<Value> {
+        Ok(self.outputs[nth].clone())
+    }
+}
+
 fn gradients(
     operator: &dyn Operator,
     inputs: &[Value],
@@ -33,7 +55,8 @@ fn gradients(
 ) -> Vec<Value> {
     let gradients = [Some(gradient.clone())];
     let wanted = vec![true; inputs.len()];
-    let backward = Backward { inputs, outputs, gradients: &gradients, rows, wanted: &wanted };
+    let values = Given { inputs, outputs };
+    let backward = Backward { values: &values, gradients: &gradients, rows, wanted: &wanted };
     operator
         .input_gradients(&backward)
         .unwrap()

@@ -35,6 +35,10 @@ impl Operator for Identity {
         Backward::only(backward.gradient()?.clone())
     }
 
+    fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(self.clone()))
+    }
+
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {
         Ok(Arc::new(self.clone()))
     }

@@ -8,6 +8,7 @@ use super::pool_window::{PoolWindow, channels_last};
 use super::{Backward, Family, Operator, Reach};
 use crate::element::{Element, with_element};
 use crate::error::Result;
+use crate::kernels::pool::{max_pool, max_pool_gradient, winners};
 use crate::value::{Layout, Value};
 
 /// A max pool; padding never wins.
@@ -24,51 +25,19 @@ impl MaxPool {
 
     fn forward_as<T: Element>(&self, input: &Value) -> Result<Value> {
         let shape = self.window.output_shape("MaxPool", input.shape())?;
-        let (input, channels) = (channels_last(input)?, shape[1]);
-        let numbers = input.numbers::<T>()?;
-        let mut output = vec![T::neg_infinity(); shape.iter().product()];
-        self.window.for_each_output(input.shape(), &shape, |pixel, _, under| {
-            let maxima = &mut output[pixel * channels..][..channels];
-            for &place in under {
-                for (maximum, &number) in maxima.iter_mut().zip(&numbers[place * channels..][..channels]) {
-                    *maximum = if number > *maximum { number } else { *maximum };
-                }
-            }
-        });
-        Value::from_vec(output, &shape, Layout::ChannelsLast)
+        let input = channels_last(input)?;
+        let geometry = self.window.geometry(input.shape(), &shape);
+        Value::from_vec(max_pool(&geometry, &input.numbers::<T>()?), &shape, Layout::ChannelsLast)
     }
 
     fn input_gradient_as<T: Element>(&self, backward: &Backward<'_>) -> Result<Value> {
-        let (gradient, input) = (channels_last(backward.gradient()?)?, channels_last(&backward.inputs[0])?);
-        let channels = gradient.shape()[1];
-        let (arrived, numbers) = (gradient.numbers::<T>()?, input.numbers::<T>()?);
-        let image = numbers.len() / input.batch();
-        let mut shape = input.shape().to_vec();
-        shape[0] = gradient.batch();
-        let mut passed = vec![T::zero(); gradient.batch() * image];
-        let mut one = (input.shape().to_vec(), gradient.shape().to_vec());
-        (one.0[0], one.1[0]) = (1, 1);
-        let out_image = arrived.len() / gradient.batch().max(1);
-        for (pair, &row) in backward.rows.iter().enumerate() {
-            let x = &numbers[row * image..][..image];
-            let g = &arrived[pair * out_image..][..out_image];
-            let passed = &mut passed[pair * image..][..image];
-            let mut winners: Vec<(T, usize)> = vec![(T::neg_infinity(), 0); channels];
-            self.window.for_each_output(&one.0, &one.1, |pixel, _, under| {
-                winners.fill((T::neg_infinity(), under.first().copied().unwrap_or(0)));
-                for &place in under {
-                    for (winner, &number) in winners.iter_mut().zip(&x[place * channels..][..channels]) {
-                        if number > winner.0 {
-                            *winner = (number, place);
-                        }
-                    }
-                }
-                for (channel, (_, place)) in winners.iter().enumerate() {
-                    passed[place * channels + channel] += g[pixel * channels + channel];
-                }
-            });
-        }
-        Value::from_vec(passed, &shape, Layout::ChannelsLast)
+        let (gradient, input) = (channels_last(backward.gradient()?)?, channels_last(&backward.values.input(0)?)?);
+        let mut output = gradient.shape().to_vec();
+        output[0] = input.batch();
+        let geometry = self.window.geometry(input.shape(), &output);
+        let winners = winners(&geometry, &input.numbers::<T>()?);
+        let passed = max_pool_gradient(&geometry, &winners, &gradient.numbers::<T>()?, backward.rows);
+        Value::from_vec(passed, &backward.gradient_shape(0), Layout::ChannelsLast)
     }
 }
 
@@ -94,7 +63,15 @@ impl Operator for MaxPool {
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        with_element!(backward.inputs[0].dtype(), T => Backward::only(self.input_gradient_as::<T>(backward)?))
+        with_element!(backward.gradient()?.dtype(), T => Backward::only(self.input_gradient_as::<T>(backward)?))
+    }
+
+    fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(MaxPool { window: self.window.without_padding() }))
+    }
+
+    fn outside(&self) -> f64 {
+        f64::NEG_INFINITY
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {
@@ -105,7 +82,7 @@ impl Operator for MaxPool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operators::gradient_check::{check_gradients, random_value};
+    use crate::operators::gradient_check::{Given, check_gradients, random_value};
 
     fn pool(kernel: &[usize], stride: &[usize], padding: &[(usize, usize)], ceil_mode: bool) -> MaxPool {
         MaxPool::new(PoolWindow { padding: padding.to_vec(), ceil_mode, ..PoolWindow::plain(kernel, stride) }).unwrap()
@@ -133,8 +110,8 @@ mod tests {
         let pool = MaxPool::new(PoolWindow::plain(&[2, 2], &[2, 2])).unwrap();
         let outputs = pool.forward(&[&input]).unwrap();
         let gradients = [Some(Value::full(1.0f32, &[1, 1, 1, 1], Layout::Logical).unwrap())];
-        let backward =
-            Backward { inputs: &[input], outputs: &outputs, gradients: &gradients, rows: &[0], wanted: &[true] };
+        let values = Given { inputs: &[input], outputs: &outputs };
+        let backward = Backward { values: &values, gradients: &gradients, rows: &[0], wanted: &[true] };
         let passed = pool.input_gradients(&backward).unwrap().remove(0).unwrap();
         assert_eq!(passed.to_f32_vec().unwrap(), [1.0, 0.0, 0.0, 0.0]);
     }

@@ -77,22 +77,20 @@ impl Mean {
         if self.keep_dims { Ok(output) } else { output.reshape(&self.output_shapes(&[input.shape()])?[0]) }
     }
 
-    fn input_gradient_as<T: Element>(&self, input: &Value, gradient: &Value) -> Result<Value> {
-        let mut shape = input.shape().to_vec();
-        shape[0] = gradient.batch();
-        let kept = self.kept_shape(&shape)?;
+    fn input_gradient_as<T: Element>(&self, shape: &[usize], gradient: &Value) -> Result<Value> {
+        let kept = self.kept_shape(shape)?;
         let gradient = if self.keep_dims { gradient.clone() } else { gradient.reshape(&kept)? };
-        let layout = if shape.len() < 3 { Layout::Logical } else { input.layout() };
+        let layout = if shape.len() < 4 { gradient.layout() } else { Layout::ChannelsLast };
         let gradient = gradient.to_layout(layout)?;
         let n: usize = shape.iter().product();
         let share = T::of(kept.iter().product::<usize>() as f64 / n as f64);
         let arrived = gradient.numbers::<T>()?;
         let mut passed = vec![T::zero(); n];
-        for_each_run(&layout.physical_shape(&shape), [&layout.physical_shape(&kept)], |start, run, [(from, step)]| {
+        for_each_run(&layout.physical_shape(shape), [&layout.physical_shape(&kept)], |start, run, [(from, step)]| {
             let passed = &mut passed[start..start + run];
             passed.iter_mut().enumerate().for_each(|(i, passed)| *passed = arrived[from + i * step] * share);
         });
-        Value::from_vec(passed, &shape, layout)
+        Value::from_vec(passed, shape, layout)
     }
 }
 
@@ -136,8 +134,8 @@ impl Operator for Mean {
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let (input, gradient) = (&backward.inputs[0], backward.gradient()?);
-        with_element!(gradient.dtype(), T => Backward::only(self.input_gradient_as::<T>(input, gradient)?))
+        let (shape, gradient) = (backward.gradient_shape(0), backward.gradient()?);
+        with_element!(gradient.dtype(), T => Backward::only(self.input_gradient_as::<T>(&shape, gradient)?))
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {

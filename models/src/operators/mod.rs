@@ -127,13 +127,24 @@ pub enum Reach {
     Global,
 }
 
+/// What a node read and computed on the forward pass; computed again where it was not kept, so ask only for what is
+/// needed. Batch axis: the trace's rows.
+pub trait NodeValues: std::fmt::Debug {
+    /// The shape of an input.
+    fn input_shape(&self, nth: usize) -> Vec<usize>;
+
+    /// The value of an input.
+    fn input(&self, nth: usize) -> Result<Value>;
+
+    /// The value of an output.
+    fn output(&self, nth: usize) -> Result<Value>;
+}
+
 /// What an operator is given on a backward walk.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Backward<'a> {
-    /// The values of its inputs, from the trace.
-    pub inputs: &'a [Value],
-    /// The values of its outputs, from the trace.
-    pub outputs: &'a [Value],
+    /// What it read and computed.
+    pub values: &'a dyn NodeValues,
     /// What arrives at each output; `None` where nothing does. Batch axis: the walk's pairs.
     pub gradients: &'a [Option<Value>],
     /// For each pair of the walk the row of the trace that it is about.
@@ -143,6 +154,13 @@ pub struct Backward<'a> {
 }
 
 impl Backward<'_> {
+    /// The shape of an input's gradient: the input's, with the walk's pairs as batch axis.
+    pub fn gradient_shape(&self, input: usize) -> Vec<usize> {
+        let mut shape = self.values.input_shape(input);
+        shape[0] = self.rows.len();
+        shape
+    }
+
     /// The gradient at the only output.
     pub fn gradient(&self) -> Result<&Value> {
         self.gradients.first().and_then(Option::as_ref).ok_or_else(|| {
@@ -189,6 +207,28 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
 
     /// Its outputs.
     fn forward(&self, inputs: &[&Value]) -> Result<Vec<Value>>;
+
+    /// Its outputs with every number brought between two bounds as it is stored, where that saves a pass over them;
+    /// `None` where it does not.
+    fn forward_clamped(&self, _inputs: &[&Value], _low: f64, _high: f64) -> Option<Result<Vec<Value>>> {
+        None
+    }
+
+    /// The operator for windows cut from the spatial axes (those behind batch and channel) of its inputs and outputs,
+    /// its own padding left out; `None` where it has to see whole values.
+    fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        None
+    }
+
+    /// What stands in a window where it reaches beyond the input.
+    fn outside(&self) -> f64 {
+        0.0
+    }
+
+    /// Bytes that it holds beside its parameters, such as packed weights.
+    fn prepared_bytes(&self) -> usize {
+        0
+    }
 
     /// The gradient at each input that is wanted, from those at its outputs.
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>>;

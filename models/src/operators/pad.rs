@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::DType;
 
+use super::identity::Identity;
 use super::{Backward, Family, Operator, Reach};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
@@ -86,8 +87,12 @@ impl Operator for Pad {
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let (input, gradient) = (backward.inputs[0].shape(), backward.gradient()?);
+        let (input, gradient) = (&backward.values.input_shape(0), backward.gradient()?);
         with_element!(gradient.dtype(), T => Backward::only(self.input_gradient_as::<T>(input, gradient)?))
+    }
+
+    fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        (self.padding.get(1) == Some(&(0, 0))).then(|| Arc::new(Identity { kind: "Pad" }) as Arc<dyn Operator>)
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {

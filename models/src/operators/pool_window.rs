@@ -2,6 +2,7 @@
 
 use super::{AxisWindow, Reach};
 use crate::error::{ModelError, Result};
+use crate::kernels::convolution::Geometry;
 use crate::value::{Layout, Value};
 
 /// A pool's window; vectors have an entry for each spatial axis.
@@ -77,6 +78,31 @@ impl PoolWindow {
             shape[axis + 2] = length;
         }
         Ok(shape)
+    }
+
+    /// The same window over values that hold what the padding stood for.
+    pub(super) fn without_padding(&self) -> PoolWindow {
+        PoolWindow { padding: vec![(0, 0); self.padding.len()], ceil_mode: false, ..self.clone() }
+    }
+
+    /// As the sizes of a depthwise convolution, for inputs and outputs of these shapes.
+    pub(super) fn geometry(&self, input: &[usize], output: &[usize]) -> Geometry {
+        let pair = |first: usize, of_axis: &dyn Fn(usize) -> usize| match self.kernel.len() {
+            1 => [first, of_axis(0)],
+            _ => [of_axis(0), of_axis(1)],
+        };
+        Geometry {
+            batch: input[0],
+            input: self.plane(input),
+            output: self.plane(output),
+            channels_in: input[1],
+            channels_out: input[1],
+            groups: input[1],
+            kernel: pair(1, &|axis| self.kernel[axis]),
+            stride: pair(1, &|axis| self.stride[axis]),
+            dilation: pair(1, &|axis| self.dilation[axis]),
+            padding: pair(0, &|axis| self.padding[axis].0),
+        }
     }
 
     pub(super) fn reach(&self) -> Reach {

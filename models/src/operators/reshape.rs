@@ -8,13 +8,7 @@ use super::{Backward, Family, Operator, Reach};
 use crate::error::{ModelError, Result};
 use crate::value::Value;
 
-/// The gradient of whatever only renames places: the numbers under the input's shape, with the pairs as batch.
-pub(super) fn back_to_shape_of(input: &Value, gradient: &Value) -> Result<Value> {
-    let mut shape = input.shape().to_vec();
-    shape[0] = gradient.batch();
-    gradient.reshape(&shape)
-}
-
+/// An operator that renames places; its gradient is the numbers under the input's shape, with the pairs as batch.
 macro_rules! renames_places {
     ($operator:ident, $kind:literal) => {
         impl Operator for $operator {
@@ -39,7 +33,7 @@ macro_rules! renames_places {
             }
 
             fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-                Backward::only(back_to_shape_of(&backward.inputs[0], backward.gradient()?)?)
+                Backward::only(backward.gradient()?.reshape(&backward.gradient_shape(0))?)
             }
 
             fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {

@@ -33,6 +33,11 @@ fn checked_axis(operator: &'static str, axis: isize, rank: usize) -> Result<usiz
     Ok(from_start as usize)
 }
 
+/// Over channels each place is by itself; over any other axis it sees all.
+fn reach_along(axis: isize) -> Reach {
+    if axis == 1 { Reach::Pointwise } else { Reach::Global }
+}
+
 /// Visits every line of numbers along an axis: its start, the step between its numbers, and how many there are.
 fn for_each_line(value: &Value, axis: usize, mut visit: impl FnMut(usize, usize, usize)) {
     let rank = value.shape().len();
@@ -93,7 +98,7 @@ impl Operator for Softmax {
     }
 
     fn reach(&self) -> Reach {
-        Reach::Pointwise
+        reach_along(self.axis)
     }
 
     fn forward(&self, inputs: &[&Value]) -> Result<Vec<Value>> {
@@ -103,12 +108,16 @@ impl Operator for Softmax {
 
     /// `p ⊙ (g - Σ_j g_j p_j)`
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let (gradient, output) = (backward.gradient()?, &backward.outputs[0]);
+        let (gradient, output) = (backward.gradient()?, &backward.values.output(0)?);
         let axis = checked_axis("Softmax", self.axis, gradient.shape().len())?;
         with_element!(gradient.dtype(), T => {
             let weighted = combine_with_rows::<T>(output, gradient, backward.rows, |p, g| p * g)?;
             Backward::only(minus_weighted_sum::<T>(&weighted, &output.select_rows(backward.rows)?, axis)?)
         })
+    }
+
+    fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        (self.axis == 1).then(|| Arc::new(self.clone()) as Arc<dyn Operator>)
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {
@@ -134,6 +143,10 @@ impl Operator for LogSoftmax {
         Ok(vec![inputs[0].to_vec()])
     }
 
+    fn reach(&self) -> Reach {
+        reach_along(self.axis)
+    }
+
     fn forward(&self, inputs: &[&Value]) -> Result<Vec<Value>> {
         let axis = checked_axis("LogSoftmax", self.axis, inputs[0].shape().len())?;
         with_element!(inputs[0].dtype(), T => Ok(vec![log_softmax::<T>(inputs[0], axis)?]))
@@ -141,12 +154,16 @@ impl Operator for LogSoftmax {
 
     /// `g - p Σ_j g_j`
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let (gradient, output) = (backward.gradient()?, &backward.outputs[0]);
+        let (gradient, output) = (backward.gradient()?, &backward.values.output(0)?);
         let axis = checked_axis("LogSoftmax", self.axis, gradient.shape().len())?;
         with_element!(gradient.dtype(), T => {
             let probabilities = exponential::<T>(&output.select_rows(backward.rows)?)?;
             Backward::only(minus_weighted_sum::<T>(gradient, &probabilities, axis)?)
         })
+    }
+
+    fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
+        (self.axis == 1).then(|| Arc::new(self.clone()) as Arc<dyn Operator>)
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {

@@ -103,7 +103,7 @@ mod tests {
         let input = random_value(&[2, 3, 6, 5], 5);
         let run = |graph: &Graph| {
             let trace = Trace::record(graph, std::slice::from_ref(&input), &Uninterrupted).unwrap();
-            trace.value(graph.output()).to_f64_vec().unwrap()
+            trace.value(graph.output()).unwrap().to_f64_vec().unwrap()
         };
         for (merged, plain) in run(&merged).iter().zip(run(&graph)) {
             assert!((merged - plain).abs() < 1e-10, "{merged} is not {plain}");

@@ -222,6 +222,7 @@ mod tests {
             Trace::record(graph, std::slice::from_ref(&input), &Uninterrupted)
                 .unwrap()
                 .value(graph.output())
+                .unwrap()
                 .to_f64_vec()
                 .unwrap()
         };

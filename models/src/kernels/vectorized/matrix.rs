@@ -1,5 +1,6 @@
 //! Matrix products over strided views, by the `gemm` crate, which picks AVX-512, AVX2 or plain code at run time.
 
+use super::taps::Threads;
 use crate::element::Element;
 
 /// A matrix within a slice: element `(i, j)` is at `i * row_stride + j * column_stride`. Rows may overlap.
@@ -19,13 +20,6 @@ impl<'a, T> Matrix<'a, T> {
     fn reaches(&self, n_rows: usize, n_columns: usize) -> usize {
         (n_rows - 1) * self.row_stride + (n_columns - 1) * self.column_stride + 1
     }
-}
-
-/// Whether a product may use all threads or has one to itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Threads {
-    One,
-    All,
 }
 
 /// `into[i, j] += Σ_k left[i, k] * right[k, j]`, with the rows of `into` at `into_row_stride`.

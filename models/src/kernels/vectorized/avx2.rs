@@ -1,0 +1,57 @@
+//! 8 lanes of f32.
+
+use std::arch::x86_64::{
+    __m256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps,
+};
+
+use super::lanes::Lanes;
+
+/// AVX2 with FMA.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Avx2;
+
+// SAFETY (of every block): the caller of a method of `Lanes` vouches for the processor and the pointers.
+impl Lanes for Avx2 {
+    type Number = f32;
+    type Vector = __m256;
+    const WIDTH: usize = 8;
+    const ROWS: usize = 6;
+
+    #[inline(always)]
+    unsafe fn splat(number: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(number) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, vector: __m256) {
+        unsafe { _mm256_storeu_ps(to, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(vector: __m256, low: __m256) -> __m256 {
+        // The instruction answers its second operand where either is not a number.
+        unsafe { _mm256_max_ps(low, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(vector: __m256, high: __m256) -> __m256 {
+        unsafe { _mm256_min_ps(high, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum(vector: __m256) -> f32 {
+        let mut lanes = [0.0f32; 8];
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), vector) };
+        lanes.iter().sum()
+    }
+}

@@ -1,0 +1,21 @@
+//! The innermost loops, written once over [`lanes::Lanes`] and compiled for AVX-512, AVX2 and any processor; which of
+//! them runs is decided when the program starts.
+//!
+//! Everything unsafe of this crate is here, for two reasons: vector instructions and raw rows are what makes these
+//! loops fast, and threads write to interleaved but disjoint parts of one output. Every function that leaves this
+//! module is safe: it checks all places it will read and write before the loops start.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod depthwise;
+mod instructions;
+mod lanes;
+pub(crate) mod matrix;
+mod plain;
+pub(crate) mod rows;
+mod run;
+pub(crate) mod taps;
+
+pub(crate) use run::Vectorized;

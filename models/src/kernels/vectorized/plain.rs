@@ -1,0 +1,56 @@
+//! Lanes for any processor and for f64: arrays, of which the compiler makes what it can.
+
+use std::marker::PhantomData;
+
+use super::lanes::Lanes;
+use crate::element::Element;
+
+const WIDTH: usize = 8;
+
+/// Arrays as registers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain<T>(PhantomData<T>);
+
+// SAFETY (of every block): the caller of a method of `Lanes` vouches for the pointers.
+impl<T: Element> Lanes for Plain<T> {
+    type Number = T;
+    type Vector = [T; WIDTH];
+    const WIDTH: usize = WIDTH;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(number: T) -> [T; WIDTH] {
+        [number; WIDTH]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const T) -> [T; WIDTH] {
+        unsafe { from.cast::<[T; WIDTH]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut T, vector: [T; WIDTH]) {
+        unsafe { to.cast::<[T; WIDTH]>().write_unaligned(vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(a: [T; WIDTH], b: [T; WIDTH], c: [T; WIDTH]) -> [T; WIDTH] {
+        // Not fused: without the instruction a fused product is a call of a library.
+        std::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(vector: [T; WIDTH], low: [T; WIDTH]) -> [T; WIDTH] {
+        std::array::from_fn(|lane| if low[lane] > vector[lane] { low[lane] } else { vector[lane] })
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(vector: [T; WIDTH], high: [T; WIDTH]) -> [T; WIDTH] {
+        std::array::from_fn(|lane| if high[lane] < vector[lane] { high[lane] } else { vector[lane] })
+    }
+
+    #[inline(always)]
+    unsafe fn sum(vector: [T; WIDTH]) -> T {
+        vector.into_iter().sum()
+    }
+}

@@ -1,0 +1,453 @@
+//! The product that every convolution comes down to: rows that are read through taps, times packed weights.
+//!
+//! `output[row, column] = clamp(bias[column] + Σ_tap Σ_step input[place(row, tap) + step] · weight[tap, step, column])`
+//!
+//! A tap is a run of numbers somewhere in the input, so that no patch of an image is ever copied: a convolution's taps
+//! are the pixels under its kernel, those of a matrix product the rows of the left matrix. The weights lie in panels,
+//! `[panel][tap][step][column of the panel]`, packed once; a tile of rows keeps its sums in registers while it walks
+//! down a panel (Goto and van de Geijn 2008, with Dukhan's 2019 indirection in place of packing the left side).
+
+use rayon::prelude::*;
+
+use super::lanes::Lanes;
+use super::run::Loop;
+use crate::element::Element;
+
+/// Registers across a whole panel.
+const VECTORS: usize = 2;
+
+/// Where a tap has no numbers: it counts as zeros.
+pub(crate) const OUTSIDE: usize = usize::MAX;
+
+/// Multiplications below which a second thread is not worth waking.
+const WORTH_SHARING: usize = 1 << 18;
+
+/// The bounds of a rectifier that is applied as results are stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Clamp<T> {
+    pub(crate) low: T,
+    pub(crate) high: T,
+}
+
+impl<T: Element> Clamp<T> {
+    /// None.
+    pub(crate) fn none() -> Self {
+        Clamp { low: T::neg_infinity(), high: T::infinity() }
+    }
+
+    /// A number brought between the bounds; what is not a number stays none.
+    pub(crate) fn of(self, number: T) -> T {
+        let raised = if self.low > number { self.low } else { number };
+        if self.high < raised { self.high } else { raised }
+    }
+}
+
+/// Weights in panels, with the bias.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed<T> {
+    numbers: Vec<T>,
+    bias: Vec<T>,
+    n_taps: usize,
+    length: usize,
+    n_columns: usize,
+}
+
+impl<T: Element> Packed<T> {
+    /// Packs `weight(tap, step, column)`, asked with neighbouring taps and then columns in turn.
+    ///
+    /// # Shapes
+    /// - `bias`: `[column]`
+    pub(crate) fn new(
+        [n_taps, length, n_columns]: [usize; 3],
+        bias: Option<&[T]>,
+        weight: impl Fn(usize, usize, usize) -> T + Sync,
+    ) -> Self {
+        let (width, depth) = (VECTORS * T::width(), n_taps * length);
+        let padded = n_columns.next_multiple_of(T::width());
+        let mut numbers = vec![T::zero(); depth * padded];
+        numbers.par_chunks_mut((depth * width).max(1)).enumerate().for_each(|(panel, numbers)| {
+            let width_of_panel = numbers.len() / depth;
+            let columns = panel * width..n_columns.min((panel + 1) * width);
+            for step in 0..length {
+                for (within, column) in columns.clone().enumerate() {
+                    for tap in 0..n_taps {
+                        numbers[(tap * length + step) * width_of_panel + within] = weight(tap, step, column);
+                    }
+                }
+            }
+        });
+        let mut padded_bias = vec![T::zero(); padded];
+        if let Some(bias) = bias {
+            padded_bias[..n_columns].copy_from_slice(bias);
+        }
+        Packed { numbers, bias: padded_bias, n_taps, length, n_columns }
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        (self.numbers.len() + self.bias.len()) * size_of::<T>()
+    }
+
+    fn depth(&self) -> usize {
+        self.n_taps * self.length
+    }
+
+    fn n_panels(&self) -> usize {
+        self.n_columns.div_ceil(VECTORS * T::width())
+    }
+}
+
+/// Where in the output each row begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target<'a> {
+    /// One after the other, `stride` apart.
+    Every { first: usize, stride: usize },
+    /// In increasing order.
+    Listed(&'a [usize]),
+}
+
+impl Target<'_> {
+    fn of(&self, row: usize) -> usize {
+        match self {
+            Target::Every { first, stride } => first + row * stride,
+            Target::Listed(places) => places[row],
+        }
+    }
+
+    /// Fails unless rows of this length lie apart from each other and within the output.
+    fn check(&self, n_rows: usize, length: usize, output: usize) {
+        let is_apart = match self {
+            Target::Every { stride, .. } => n_rows == 1 || *stride >= length,
+            Target::Listed(places) => {
+                places.len() == n_rows && places.windows(2).all(|pair| pair[0] + length <= pair[1])
+            }
+        };
+        assert!(is_apart && self.of(n_rows - 1) + length <= output, "rows of the result overlap or do not fit");
+    }
+}
+
+/// Whether a product may use all threads or has one to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    One,
+    All,
+}
+
+/// A product to be made.
+#[derive(Debug)]
+pub(crate) struct TapProduct<'a, T, P> {
+    pub(crate) input: &'a [T],
+    pub(crate) weights: &'a Packed<T>,
+    pub(crate) n_rows: usize,
+    /// Fills in where in the input each tap of a row begins, or [`OUTSIDE`].
+    pub(crate) places: P,
+    pub(crate) target: Target<'a>,
+    pub(crate) clamp: Clamp<T>,
+}
+
+impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
+    /// Makes it; what no row covers of the output stays as it is.
+    pub(crate) fn run(&self, output: &mut [T], threads: Threads) {
+        let n_columns = self.weights.n_columns;
+        if self.n_rows == 0 || n_columns == 0 {
+            return;
+        }
+        self.target.check(self.n_rows, n_columns, output.len());
+        let zeros = vec![T::zero(); self.weights.length];
+        let output = SharedOutput(output.as_mut_ptr());
+        let n_products = self.n_rows * self.weights.depth() * n_columns;
+        if threads == Threads::One || n_products < WORTH_SHARING {
+            return self.in_blocks().for_each(|rows| self.block(&zeros, rows, 0..self.weights.n_panels(), &output));
+        }
+        let blocks: Vec<_> = self.in_blocks().collect();
+        let parts = panel_parts(self.weights.n_panels(), blocks.len());
+        (0..blocks.len() * parts.len()).into_par_iter().for_each(|task| {
+            self.block(&zeros, blocks[task / parts.len()].clone(), parts[task % parts.len()].clone(), &output);
+        });
+    }
+
+    /// Rows in blocks whose input stays in a core's cache while all panels pass over it.
+    fn in_blocks(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<T, P> {
+        const NUMBERS_IN_CACHE: usize = 64 << 10;
+        const TILES: std::ops::RangeInclusive<usize> = 8..=32;
+        // Neighbouring rows of a convolution share most of their taps.
+        let fresh = self.weights.length * self.weights.n_taps.min(3);
+        let tiles = (NUMBERS_IN_CACHE / fresh.max(1) / T::tile_rows()).clamp(*TILES.start(), *TILES.end());
+        let (block, n_rows) = (tiles * T::tile_rows(), self.n_rows);
+        (0..n_rows.div_ceil(block)).map(move |nth| nth * block..n_rows.min((nth + 1) * block))
+    }
+
+    fn block(
+        &self,
+        zeros: &[T],
+        rows: std::ops::Range<usize>,
+        panels: std::ops::Range<usize>,
+        output: &SharedOutput<T>,
+    ) {
+        let tile_rows = T::tile_rows();
+        let n_taps = self.weights.n_taps;
+        let mut taps = vec![zeros.as_ptr(); rows.len() * n_taps];
+        let mut places = vec![OUTSIDE; n_taps];
+        let mut targets = Vec::with_capacity(rows.len());
+        for (nth, row) in rows.clone().enumerate() {
+            (self.places)(row, &mut places);
+            let first_of_tile = nth - nth % tile_rows;
+            let rows_of_tile = tile_rows.min(rows.len() - first_of_tile);
+            for (tap, &place) in places.iter().enumerate() {
+                if place != OUTSIDE {
+                    let run = &self.input[place..place + self.weights.length];
+                    taps[first_of_tile * n_taps + tap * rows_of_tile + nth % tile_rows] = run.as_ptr();
+                }
+            }
+            // SAFETY: `Target::check` has seen that every row lies within the output.
+            targets.push(unsafe { output.0.add(self.target.of(row)) });
+        }
+        let block = Block { weights: self.weights, taps: &taps, targets: &targets, panels, clamp: self.clamp };
+        // SAFETY: each pointer among the taps is the beginning of a slice of the length that is read, those among the
+        // targets of as many numbers as there are columns; blocks and panels of other threads write elsewhere.
+        unsafe { T::vectorized(block) };
+    }
+}
+
+/// Panels in as many parts as give every thread enough to do beside so many blocks of rows.
+fn panel_parts(n_panels: usize, n_blocks: usize) -> Vec<std::ops::Range<usize>> {
+    const TASKS_PER_THREAD: usize = 4;
+    let wanted = (TASKS_PER_THREAD * rayon::current_num_threads()).div_ceil(n_blocks);
+    let part = n_panels.div_ceil(wanted.clamp(1, n_panels));
+    (0..n_panels.div_ceil(part)).map(|nth| nth * part..n_panels.min((nth + 1) * part)).collect()
+}
+
+/// The output's beginning, for threads that write to disjoint parts of it.
+struct SharedOutput<T>(*mut T);
+
+// SAFETY: `TapProduct::run` borrows the output mutably while threads hold this, and each writes rows and panels that no
+// other has (`Target::check`).
+unsafe impl<T: Send> Sync for SharedOutput<T> {}
+
+/// Some rows times some panels.
+struct Block<'a, T> {
+    weights: &'a Packed<T>,
+    /// `[tile][tap][row of the tile]`; the last tile may have fewer rows.
+    taps: &'a [*const T],
+    /// `[row]`
+    targets: &'a [*mut T],
+    panels: std::ops::Range<usize>,
+    clamp: Clamp<T>,
+}
+
+impl<T: Element> Loop<T> for Block<'_, T> {
+    /// # Safety
+    /// Each tap must point to as many numbers as a tap has steps, each target to as many as there are columns.
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Number = T>>(self) {
+        let (weights, n_taps) = (self.weights, self.weights.n_taps);
+        let width = VECTORS * L::WIDTH;
+        for panel in self.panels {
+            let first = panel * width;
+            let n_columns = width.min(weights.n_columns - first);
+            let panel_numbers = &weights.numbers[first * weights.depth()..];
+            for (tile, targets) in self.targets.chunks(L::ROWS).enumerate() {
+                let job = Tile {
+                    taps: self.taps[tile * L::ROWS * n_taps..].as_ptr(),
+                    n_taps,
+                    length: weights.length,
+                    weights: panel_numbers.as_ptr(),
+                    bias: weights.bias[first..].as_ptr(),
+                    clamp: self.clamp,
+                    targets,
+                    first,
+                    n_columns,
+                };
+                // SAFETY: the caller's word for taps and targets; the panel has as many numbers as taps, steps and
+                // its (padded) columns say, and so has the bias.
+                unsafe {
+                    if n_columns > L::WIDTH { job.of_rows::<L, VECTORS>() } else { job.of_rows::<L, 1>() }
+                }
+            }
+        }
+    }
+}
+
+/// A few rows times one panel.
+struct Tile<'a, T> {
+    taps: *const *const T,
+    n_taps: usize,
+    length: usize,
+    weights: *const T,
+    bias: *const T,
+    clamp: Clamp<T>,
+    targets: &'a [*mut T],
+    first: usize,
+    n_columns: usize,
+}
+
+impl<T: Element> Tile<'_, T> {
+    /// # Safety
+    /// As [`Block::run`], with a panel of `N` registers.
+    #[inline(always)]
+    unsafe fn of_rows<L: Lanes<Number = T>, const N: usize>(&self) {
+        // SAFETY: the caller's word.
+        unsafe {
+            match self.targets.len() {
+                1 => self.multiply::<L, 1, N>(),
+                2 => self.multiply::<L, 2, N>(),
+                3 => self.multiply::<L, 3, N>(),
+                4 => self.multiply::<L, 4, N>(),
+                5 => self.multiply::<L, 5, N>(),
+                6 => self.multiply::<L, 6, N>(),
+                7 => self.multiply::<L, 7, N>(),
+                8 => self.multiply::<L, 8, N>(),
+                9 => self.multiply::<L, 9, N>(),
+                10 => self.multiply::<L, 10, N>(),
+                11 => self.multiply::<L, 11, N>(),
+                12 => self.multiply::<L, 12, N>(),
+                n_rows => unreachable!("no tile has {n_rows} rows"),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Block::run`], with `ROWS` targets and a panel of `N` registers.
+    #[inline(always)]
+    unsafe fn multiply<L: Lanes<Number = T>, const ROWS: usize, const N: usize>(&self) {
+        // SAFETY: all pointers stay within what the caller vouches for.
+        unsafe {
+            let bias: [L::Vector; N] = std::array::from_fn(|v| L::load(self.bias.add(v * L::WIDTH)));
+            let mut sums = [bias; ROWS];
+            let mut weights = self.weights;
+            for tap in 0..self.n_taps {
+                let rows: [*const T; ROWS] = std::array::from_fn(|row| *self.taps.add(tap * ROWS + row));
+                for step in 0..self.length {
+                    let of_step: [L::Vector; N] = std::array::from_fn(|v| L::load(weights.add(v * L::WIDTH)));
+                    weights = weights.add(N * L::WIDTH);
+                    for row in 0..ROWS {
+                        let number = L::splat(*rows[row].add(step));
+                        for v in 0..N {
+                            sums[row][v] = L::multiply_add(number, of_step[v], sums[row][v]);
+                        }
+                    }
+                }
+            }
+            let (low, high) = (L::splat(self.clamp.low), L::splat(self.clamp.high));
+            for row in 0..ROWS {
+                for v in 0..N {
+                    let sum = L::at_most(L::at_least(sums[row][v], low), high);
+                    self.store::<L>(sum, row, v * L::WIDTH);
+                }
+            }
+        }
+    }
+
+    /// Stores what the output has of a register's columns.
+    ///
+    /// # Safety
+    /// As [`Block::run`].
+    #[inline(always)]
+    unsafe fn store<L: Lanes<Number = T>>(&self, vector: L::Vector, row: usize, column: usize) {
+        const WIDEST: usize = 16;
+        let n_columns = self.n_columns.saturating_sub(column).min(L::WIDTH);
+        // SAFETY: the target has `n_columns` numbers from this column on, the array as many as a register.
+        unsafe {
+            let target = self.targets[row].add(self.first + column);
+            if n_columns == L::WIDTH {
+                return L::store(target, vector);
+            }
+            let mut numbers = [T::zero(); WIDEST];
+            L::store(numbers.as_mut_ptr(), vector);
+            target.copy_from_nonoverlapping(numbers.as_ptr(), n_columns);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 + seed * 11) % 19) as f32 - 9.0).collect()
+    }
+
+    /// Rows overlap, one tap in five is outside, rows of the output lie apart.
+    fn check(n_rows: usize, [n_taps, length, n_columns]: [usize; 3]) {
+        let input = numbers(n_rows + n_taps * length + 3, 1);
+        let weights = numbers(n_taps * length * n_columns, 2);
+        let weight = |tap: usize, step: usize, column: usize| weights[(tap * length + step) * n_columns + column];
+        let bias = numbers(n_columns, 3);
+        let packed = Packed::new([n_taps, length, n_columns], Some(&bias), weight);
+        let place = |row: usize, tap: usize| if (row + tap) % 5 == 4 { OUTSIDE } else { row + tap * length };
+        let targets: Vec<usize> = (0..n_rows).map(|row| row * (n_columns + 2) + 1).collect();
+        let product = TapProduct {
+            input: &input,
+            weights: &packed,
+            n_rows,
+            places: |row, places: &mut [usize]| {
+                places.iter_mut().enumerate().for_each(|(tap, at)| *at = place(row, tap));
+            },
+            target: Target::Listed(&targets),
+            clamp: Clamp { low: 0.0, high: 40.0 },
+        };
+        for threads in [Threads::One, Threads::All] {
+            let mut output = vec![-1.0; n_rows * (n_columns + 2)];
+            product.run(&mut output, threads);
+            for row in 0..n_rows {
+                for column in 0..n_columns {
+                    let mut expected = bias[column];
+                    for tap in 0..n_taps {
+                        for step in 0..length {
+                            let at = place(row, tap);
+                            let number = if at == OUTSIDE { 0.0 } else { input[at + step] };
+                            expected += number * weight(tap, step, column);
+                        }
+                    }
+                    let got = output[targets[row] + column];
+                    assert_eq!(got, expected.clamp(0.0, 40.0), "row {row}, column {column}");
+                }
+                assert_eq!(output[row * (n_columns + 2)], -1.0, "what no row covers stays");
+            }
+        }
+    }
+
+    #[test]
+    fn every_shape_of_tile_and_panel_equals_the_definition() {
+        for n_rows in 1..=14 {
+            check(n_rows, [3, 2, 33]);
+        }
+        for n_columns in [1, 7, 8, 15, 16, 17, 31, 32, 40, 64, 70] {
+            check(5, [2, 3, n_columns]);
+        }
+        check(700, [9, 16, 40]);
+        check(49, [1, 300, 70]);
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        let packed = Packed::new([1, 1, 3], None, |_, _, column| column as f32);
+        let product = TapProduct {
+            input: &[f32::NAN, 2.0],
+            weights: &packed,
+            n_rows: 2,
+            places: |row, places: &mut [usize]| places[0] = row,
+            target: Target::Every { first: 0, stride: 3 },
+            clamp: Clamp { low: 0.0, high: 1.0 },
+        };
+        let mut output = [0.0; 6];
+        product.run(&mut output, Threads::All);
+        assert!(output[..3].iter().all(|number| number.is_nan()));
+        assert_eq!(output[3..], [0.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "overlap")]
+    fn rows_that_overlap_are_refused() {
+        let packed = Packed::new([1, 1, 3], None, |_, _, _| 1.0f32);
+        let product = TapProduct {
+            input: &[1.0; 2],
+            weights: &packed,
+            n_rows: 2,
+            places: |row, places: &mut [usize]| places[0] = row,
+            target: Target::Every { first: 0, stride: 2 },
+            clamp: Clamp::none(),
+        };
+        product.run(&mut [0.0; 6], Threads::All);
+    }
+}
