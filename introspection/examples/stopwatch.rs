@@ -44,6 +44,7 @@ fn main() {
         print!(" 8 targets {:.1}", median(|| { ask(&eight, at); }));
         if letter == 'W' {
             print!(" one frame {:.2}", median(|| { ask(&[(3, Some(250))], at); }));
+            if which == "W5" { let all: Vec<(usize, Option<usize>)> = (0..500).map(|i| (i % 29, Some(i))).collect(); for _ in 0..10 { ask(&all, graph.layer("acoustic_model.0").unwrap()); } return; }
             let all: Vec<(usize, Option<usize>)> = (0..500).map(|i| (i % 29, Some(i))).collect();
             for layer in ["acoustic_model.0", "acoustic_model.8", "acoustic_model.16"] {
                 let l = graph.layer(layer).unwrap();

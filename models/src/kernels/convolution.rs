@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::frequency::{FrequencyWeights, Sequence};
+use super::frequency::Sequence;
 use super::vectorized::depthwise::weigh_taps;
 use super::vectorized::matrix::{Matrix, multiply_add};
 use super::vectorized::rows::{FEW_ROWS, times};
@@ -67,7 +67,7 @@ impl Geometry {
     }
 
     /// Every row by itself as a sequence, where its kernel is one row high.
-    fn sequence(&self) -> Option<Sequence> {
+    pub(crate) fn sequence(&self) -> Option<Sequence> {
         let is_along_rows = self.kernel[0] == 1 && self.stride[0] == 1 && self.padding[0] == 0;
         (is_along_rows && self.groups == 1 && self.dilation[1] == 1).then(|| Sequence {
             batch: self.batch * self.input[0],
@@ -148,8 +148,6 @@ pub(crate) enum ForwardWeights<T> {
     Groups(Vec<Packed<T>>),
     /// One tap, which is a patch.
     Patches(Packed<T>),
-    /// A long kernel along rows.
-    Frequency(FrequencyWeights<T>),
 }
 
 impl<T: Element> ForwardWeights<T> {
@@ -163,9 +161,6 @@ impl<T: Element> ForwardWeights<T> {
         if geometry.is_depthwise() {
             let bias = bias.map_or_else(|| vec![T::zero(); geometry.channels_out], <[T]>::to_vec);
             return ForwardWeights::Depthwise { weights: depthwise_weights(geometry, weights), bias };
-        }
-        if let Some((sequence, block)) = in_frequency_domain(geometry) {
-            return ForwardWeights::Frequency(FrequencyWeights::forward(&sequence, block, weights, bias));
         }
         if geometry.has_short_taps() {
             let weight =
@@ -185,9 +180,6 @@ impl<T: Element> ForwardWeights<T> {
     /// # Shapes
     /// - `input`: `[batch, rows, columns, in]`; returns `[batch, output rows, output columns, out]`
     pub(crate) fn convolve(&self, geometry: &Geometry, input: &[T], clamp: Clamp<T>) -> Vec<T> {
-        if let (ForwardWeights::Frequency(weights), Some(sequence)) = (self, geometry.sequence()) {
-            return weights.convolve(&sequence, input, clamp);
-        }
         let mut output = vec![T::zero(); geometry.n_output_pixels() * geometry.channels_out];
         if output.is_empty() {
             return output;
@@ -204,7 +196,6 @@ impl<T: Element> ForwardWeights<T> {
                 }
             }
             ForwardWeights::Patches(weights) => convolve_patches(geometry, input, weights, clamp, &mut output),
-            ForwardWeights::Frequency(_) => unreachable!("only sequences have such weights"),
         }
         output
     }
@@ -215,7 +206,6 @@ impl<T: Element> ForwardWeights<T> {
             ForwardWeights::Depthwise { weights, bias } => (weights.len() + bias.len()) * size_of::<T>(),
             ForwardWeights::Groups(groups) => groups.iter().map(Packed::bytes).sum(),
             ForwardWeights::Patches(weights) => weights.bytes(),
-            ForwardWeights::Frequency(weights) => weights.bytes(),
         }
     }
 }
@@ -233,7 +223,7 @@ fn convolve_group<T: Element>(
     let n_rows = geometry.n_output_pixels();
     if geometry.is_pixelwise() {
         let places = |row: usize, places: &mut [usize]| places[0] = row * channels + first;
-        return TapProduct { input, weights, n_rows, places, target, clamp }.run(output, Threads::All);
+        return TapProduct { input, weights: weights.right(), n_rows, places, target, clamp }.run(output, Threads::All);
     }
     let places = |row: usize, places: &mut [usize]| {
         let (image, [row, column]) = place(row, geometry.output);
@@ -244,7 +234,7 @@ fn convolve_group<T: Element>(
             });
         }
     };
-    TapProduct { input, weights, n_rows, places, target, clamp }.run(output, Threads::All);
+    TapProduct { input, weights: weights.right(), n_rows, places, target, clamp }.run(output, Threads::All);
 }
 
 fn convolve_patches<T: Element>(
@@ -264,7 +254,7 @@ fn convolve_patches<T: Element>(
         }
         let places = |row: usize, places: &mut [usize]| places[0] = row * patch;
         let target = Target::Every { first: 0, stride: geometry.channels_out };
-        TapProduct { input: &patches, weights, n_rows, places, target, clamp }.run(output, Threads::One);
+        TapProduct { input: &patches, weights: weights.right(), n_rows, places, target, clamp }.run(output, Threads::One);
     });
 }
 
@@ -300,8 +290,6 @@ pub(crate) enum BackwardWeights<T> {
     Depthwise(Vec<T>),
     /// One for each place between two strides.
     Phases(Vec<Phase<T>>),
-    /// A long kernel along rows.
-    Frequency(FrequencyWeights<T>),
 }
 
 /// Input pixels at one place between two strides: the kernel's taps that can reach them.
@@ -321,9 +309,6 @@ impl<T: Element> BackwardWeights<T> {
     pub(crate) fn new(geometry: &Geometry, weights: &[T]) -> Self {
         if geometry.is_depthwise() {
             return BackwardWeights::Depthwise(depthwise_weights(geometry, weights));
-        }
-        if let Some((sequence, block)) = in_frequency_domain(geometry) {
-            return BackwardWeights::Frequency(FrequencyWeights::backward(&sequence, block, weights));
         }
         let (ins, outs) = (geometry.in_per_group(), geometry.out_per_group());
         let [rows, columns] = geometry.stride;
@@ -348,9 +333,6 @@ impl<T: Element> BackwardWeights<T> {
     /// # Shapes
     /// - `gradient`: `[batch, output rows, output columns, out]`; returns `[batch, rows, columns, in]`
     pub(crate) fn input_gradient(&self, geometry: &Geometry, gradient: &[T]) -> Vec<T> {
-        if let (BackwardWeights::Frequency(weights), Some(sequence)) = (self, geometry.sequence()) {
-            return weights.input_gradient(&sequence, gradient);
-        }
         let mut input = vec![T::zero(); geometry.n_input_pixels() * geometry.channels_in];
         match self {
             BackwardWeights::Depthwise(weights) => {
@@ -362,7 +344,6 @@ impl<T: Element> BackwardWeights<T> {
             BackwardWeights::Phases(phases) => {
                 phases.iter().for_each(|phase| phase.add_gradient(geometry, gradient, &mut input));
             }
-            BackwardWeights::Frequency(_) => unreachable!("only sequences have such weights"),
         }
         input
     }
@@ -374,7 +355,6 @@ impl<T: Element> BackwardWeights<T> {
             BackwardWeights::Phases(phases) => {
                 phases.iter().flat_map(|phase| &phase.groups).map(Packed::bytes).sum()
             }
-            BackwardWeights::Frequency(weights) => weights.bytes(),
         }
     }
 }
@@ -418,16 +398,10 @@ impl<T: Element> Phase<T> {
                     });
                 }
             };
-            let product = TapProduct { input: gradient, weights, n_rows, places, target, clamp: Clamp::none() };
+            let product = TapProduct { input: gradient, weights: weights.right(), n_rows, places, target, clamp: Clamp::none() };
             product.run(input, Threads::All);
         }
     }
-}
-
-/// The sequence and its blocks, where the frequency domain is less work.
-fn in_frequency_domain(geometry: &Geometry) -> Option<(Sequence, usize)> {
-    let sequence = geometry.sequence()?;
-    Some((sequence, sequence.block()?))
 }
 
 /// The gradient to the input where [`Geometry::has_few_outputs`]: one product with the weights as they lie, each row of

@@ -8,13 +8,13 @@
 //! `C - iS`. A correlation multiplies by the conjugate of the weights' spectrum:
 //! `C_y = C_x C_w + S_x S_w`, `S_y = S_x C_w - C_x S_w`.
 
+use std::borrow::Cow;
 use std::f64::consts::PI;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::vectorized::matrix::{Matrix, multiply_add};
-use super::vectorized::taps::{Clamp, Packed, TapProduct, Target, Threads};
+use super::vectorized::taps::{Clamp, Packed, PanelMut, Right, TapProduct, Target, Threads, columns_read};
 use crate::element::Element;
 
 /// A convolution along time without dilation or groups.
@@ -30,6 +30,9 @@ pub(crate) struct Sequence {
     pub(crate) padding: usize,
 }
 
+/// How many multiplications a weight is worth that has to be fetched from memory.
+const FETCH: usize = 12;
+
 impl Sequence {
     /// Kernel frames once the stride is folded into the channels.
     fn folded_kernel(&self) -> usize {
@@ -41,28 +44,33 @@ impl Sequence {
         self.channels_in * self.stride
     }
 
-    /// Frames in a block where the frequency domain pays, `None` where it does not.
-    ///
-    /// Counts multiplications for each pair of channels and as many frames as a question typically has, with each
-    /// weight that is fetched from memory as several.
-    pub(crate) fn block(&self) -> Option<usize> {
-        const FRAMES: usize = 500;
-        const FETCH: usize = 12;
+    /// Frames in a block, for the typical length of a question, so that weights are transformed once for all lengths.
+    pub(crate) fn block(&self) -> usize {
         const LENGTHS: [usize; 7] = [16, 24, 32, 48, 64, 96, 128];
+        const TYPICAL: usize = 500;
+        let lengths = LENGTHS.into_iter().filter(|length| *length >= 2 * self.folded_kernel());
+        let typical = Sequence { batch: 1, output: TYPICAL, ..*self };
+        lengths.min_by_key(|length| typical.cost(*length)).unwrap_or_else(|| 4 * self.folded_kernel())
+    }
+
+    /// Whether the convolution is less work in the frequency domain.
+    pub(crate) fn pays_in_frequency_domain(&self) -> bool {
         const ENOUGH_CHANNELS: usize = 48;
-        let (kernel, ins, outs) = (self.folded_kernel(), self.folded_channels(), self.channels_out);
-        if ins < ENOUGH_CHANNELS || outs < ENOUGH_CHANNELS {
-            return None;
-        }
-        let cost = |length: usize| {
-            let blocks = FRAMES.div_ceil(length - kernel + 1);
-            let transforms = blocks * length * length / outs + blocks * length * length / ins;
-            2 * length * blocks + transforms + length * FETCH
-        };
-        let lengths = LENGTHS.into_iter().filter(|length| *length >= 2 * kernel);
-        let best = lengths.min_by_key(|length| cost(*length))?;
-        let direct = kernel * (FRAMES + FETCH);
-        (4 * cost(best) < 3 * direct).then_some(best)
+        let direct = self.folded_kernel() * (self.batch * self.output + FETCH);
+        self.channels_in.min(self.channels_out) >= ENOUGH_CHANNELS && 4 * self.cost(self.block()) < 3 * direct
+    }
+
+    /// Multiplications for each pair of (folded) channels, with each weight that is fetched from memory as several.
+    fn cost(&self, block: usize) -> usize {
+        let (ins, outs) = (self.folded_channels(), self.channels_out);
+        let blocks = self.batch * self.output.div_ceil(block - self.folded_kernel() + 1);
+        let transforms = blocks * block * block / outs + blocks * block * block / ins;
+        2 * block * blocks + transforms + block * FETCH
+    }
+
+    /// The same of the gradient to the input.
+    pub(crate) fn gradient_pays_in_frequency_domain(&self) -> bool {
+        self.backward().pays_in_frequency_domain()
     }
 
     /// What the gradient to the input is: the flipped kernel over what arrives, giving folded and padded frames.
@@ -98,13 +106,15 @@ fn waves<T: Element>(components: Range<usize>, frames: impl Iterator<Item = usiz
 pub(crate) struct FrequencyWeights<T> {
     /// Frames in a block.
     block: usize,
-    /// `[component, frame]`
+    /// `[component, frame]`, and behind the components the cosines of frequencies with a sine, negated
     transform: Vec<T>,
     /// `[output frame, component]`
     inverse: Vec<T>,
     /// For each frequency the weights' cosines and sines as two taps; the first and the last have no sine.
     frequencies: Vec<Packed<T>>,
+    /// `[out]`, and zeros that fill a register
     bias: Vec<T>,
+    n_outs: usize,
 }
 
 impl<T: Element> FrequencyWeights<T> {
@@ -112,62 +122,92 @@ impl<T: Element> FrequencyWeights<T> {
     ///
     /// # Shapes
     /// - `weights`: `[out, in, frame]`, `bias`: `[out]`
-    pub(crate) fn forward(sequence: &Sequence, block: usize, weights: &[T], bias: Option<&[T]>) -> Self {
+    pub(crate) fn forward(sequence: &Sequence, weights: &[T], bias: Option<&[T]>) -> Self {
         let channels = sequence.channels_in;
         let place = |input: usize, out: usize| (input / channels, out * channels + input % channels);
         let sizes = [sequence.folded_channels(), sequence.channels_out];
-        FrequencyWeights::new(sequence, block, weights, bias, sizes, false, place)
+        FrequencyWeights::new(sequence, weights, bias, sizes, false, place)
     }
 
     /// The weights for the gradient to the input.
     ///
     /// # Shapes
     /// - `weights`: `[out, in, frame]`
-    pub(crate) fn backward(sequence: &Sequence, block: usize, weights: &[T]) -> Self {
+    pub(crate) fn backward(sequence: &Sequence, weights: &[T]) -> Self {
         let channels = sequence.channels_in;
         let place = |input: usize, out: usize| (out / channels, input * channels + out % channels);
         let sizes = [sequence.channels_out, sequence.folded_channels()];
-        FrequencyWeights::new(sequence, block, weights, None, sizes, true, place)
+        FrequencyWeights::new(sequence, weights, None, sizes, true, place)
     }
 
     /// `place(in, out)` is the fold and the pair of channels within the weights.
     fn new(
         sequence: &Sequence,
-        block: usize,
         weights: &[T],
         bias: Option<&[T]>,
         [ins, outs]: [usize; 2],
         is_flipped: bool,
         place: impl Fn(usize, usize) -> (usize, usize) + Sync,
     ) -> Self {
-        const FREQUENCIES_TOGETHER: usize = 8;
-        let (half, n_frames) = (block / 2, sequence.folded_kernel());
-        let mut frequencies = Vec::with_capacity(half + 1);
-        for first in (0..=half).step_by(FREQUENCIES_TOGETHER) {
-            let together = first..(half + 1).min(first + FREQUENCIES_TOGETHER);
-            let cosines = spectrum_of_weights(sequence, block, weights, together.clone(), is_flipped);
-            let sines = half + together.start..half + together.end;
-            // Those of the first and the last frequency are never asked for.
-            let sines = spectrum_of_weights(sequence, block, weights, sines, is_flipped);
-            for frequency in together {
-                let nth = frequency - first;
-                let weight = |tap: usize, input: usize, out: usize| {
-                    let (fold, pair) = place(input, out);
-                    if tap == 0 { cosines[fold][nth][pair] } else { sines[fold][nth][pair] }
-                };
-                let n_taps = if frequency == 0 || frequency == half { 1 } else { 2 };
-                frequencies.push(Packed::new([n_taps, ins, outs], None, weight));
+        let (block, n_frames) = (sequence.block(), sequence.folded_kernel());
+        let half = block / 2;
+        let n_taps = |frequency: usize| if frequency == 0 || frequency == half { 1 } else { 2 };
+        let mut frequencies: Vec<Packed<T>> =
+            (0..=half).map(|frequency| Packed::zeros([n_taps(frequency), ins, outs])).collect();
+        let in_kernel = (0..n_frames).map(|frame| if is_flipped { n_frames - 1 - frame } else { frame });
+        let of_kernel = waves(0..block, in_kernel, block);
+        // The same columns of all frequencies are transformed together.
+        let mut of_columns: Vec<Vec<PanelMut<'_, T>>> = Vec::new();
+        for weights in &mut frequencies {
+            for (nth, panel) in weights.panels_mut().into_iter().enumerate() {
+                if nth == of_columns.len() {
+                    of_columns.push(Vec::with_capacity(half + 1));
+                }
+                of_columns[nth].push(panel);
             }
         }
+        of_columns.par_iter_mut().for_each(|panels| {
+            let (columns, width) = (panels[0].columns.clone(), panels[0].width);
+            let mut frames = Packed::zeros([1, n_frames, columns.len()]);
+            let mut components = vec![T::zero(); block * width];
+            for input in 0..ins {
+                // Of the last frame some folds have nothing.
+                frames.panels_mut().remove(0).numbers[(n_frames - 1) * width..].fill(T::zero());
+                for (within, out) in columns.clone().enumerate() {
+                    let (fold, pair) = place(input, out);
+                    let kernel = weights[pair * sequence.kernel..][..sequence.kernel].iter().skip(fold);
+                    let frames = frames.panels_mut().remove(0).numbers;
+                    let column = frames[within..].iter_mut().step_by(width);
+                    column.zip(kernel.step_by(sequence.stride)).for_each(|(frame, &weight)| *frame = weight);
+                }
+                let places = |row: usize, places: &mut [usize]| places[0] = row * n_frames;
+                let target = Target::Every { first: 0, stride: width };
+                let product =
+                    TapProduct { input: &of_kernel, weights: frames.right(), n_rows: block, places, target, clamp: Clamp::none() };
+                product.run(&mut components, Threads::One);
+                for (frequency, panel) in panels.iter_mut().enumerate() {
+                    for tap in 0..n_taps(frequency) {
+                        let component = if tap == 0 { frequency } else { half + frequency };
+                        let into = &mut panel.numbers[(tap * ins + input) * width..][..width];
+                        into.copy_from_slice(&components[component * width..][..width]);
+                    }
+                }
+            }
+        });
         let share = |component: usize| if component == 0 || component == half { 1.0 } else { 2.0 } / block as f64;
         let inverse_at = |(frame, component)| T::of(share(component) * wave(component, frame, block));
         let places = (0..=block - n_frames).flat_map(|frame| (0..block).map(move |component| (frame, component)));
+        let mut transform = waves(0..block, 0..block, block);
+        transform.extend(waves::<T>(1..half, 0..block, block).into_iter().map(|cosine| -cosine));
+        let mut padded_bias = bias.map_or_else(|| vec![T::zero(); outs], <[T]>::to_vec);
+        padded_bias.resize(columns_read::<T>(outs), T::zero());
         FrequencyWeights {
             block,
-            transform: waves(0..block, 0..block, block),
+            transform,
             inverse: places.map(inverse_at).collect(),
             frequencies,
-            bias: bias.map_or_else(|| vec![T::zero(); outs], <[T]>::to_vec),
+            bias: padded_bias,
+            n_outs: outs,
         }
     }
 
@@ -213,14 +253,12 @@ impl<T: Element> FrequencyWeights<T> {
         let mut blocks: Vec<&mut [T]> = rows.flat_map(|row| row.chunks_mut(n_valid * outs)).collect();
         let in_band = (NUMBERS_IN_BAND / (self.block * channels.max(outs))).max(BLOCKS_IN_BAND);
         for (nth, output) in blocks.chunks_mut(in_band).enumerate() {
-            let of_band = nth * in_band..nth * in_band + output.len();
             let place = |block: usize| (block / blocks_per_row, block % blocks_per_row * n_valid);
-            let frames = of_band.map(|block| self.frames(sequence, input, place(block)));
-            let spectrum = self.spectrum(frames.collect(), channels);
-            let products = self.products(&spectrum, output.len(), channels, outs);
-            let n_blocks = output.len();
+            let places: Vec<_> = (nth * in_band..nth * in_band + output.len()).map(place).collect();
+            let spectrum = self.spectrum(sequence, input, &places);
+            let products = self.products(&spectrum, output.len(), channels);
             output.par_iter_mut().enumerate().for_each(|(block, output)| {
-                self.inverse_transform(&products, block, n_blocks, clamp, output);
+                self.inverse_transform(&products[block * self.block * outs..], clamp, output);
             });
         }
         output
@@ -229,45 +267,44 @@ impl<T: Element> FrequencyWeights<T> {
     /// The frames of a block from an output frame of a row on; zeros where it reaches into the padding or beyond.
     ///
     /// # Shapes
-    /// - `input`: `[batch, frame, in]`; returns `[block, folded channel]`
-    fn frames(&self, sequence: &Sequence, input: &[T], (row, first): (usize, usize)) -> Vec<T> {
+    /// - `input`: `[batch, frame, in]`; returns `[block, folded channel]` and what is read beyond the last channel
+    fn frames<'a>(&self, sequence: &Sequence, input: &'a [T], (row, first): (usize, usize)) -> Cow<'a, [T]> {
         let channels = sequence.channels_in;
-        let input = &input[row * sequence.input * channels..][..sequence.input * channels];
-        let mut frames = vec![T::zero(); self.block * sequence.folded_channels()];
+        let row_start = row * sequence.input * channels;
         let n_frames = self.block * sequence.stride;
+        let n_read = n_frames * channels + columns_read::<T>(sequence.folded_channels());
         let begin = first * sequence.stride;
         let from = sequence.padding.saturating_sub(begin).min(n_frames);
         let until = (sequence.padding + sequence.input).saturating_sub(begin).min(n_frames);
+        if from == 0 && until == n_frames {
+            let start = row_start + (begin - sequence.padding) * channels;
+            if start + n_read <= input.len() {
+                return Cow::Borrowed(&input[start..start + n_read]);
+            }
+        }
+        let mut frames = vec![T::zero(); n_read];
         if from < until {
-            let start = (begin + from - sequence.padding) * channels;
+            let start = row_start + (begin + from - sequence.padding) * channels;
             frames[from * channels..until * channels].copy_from_slice(&input[start..][..(until - from) * channels]);
         }
-        frames
+        Cow::Owned(frames)
     }
 
-    /// The components of blocks of frames, and behind them the cosines of frequencies with a sine, negated.
+    /// The components of the blocks at some places, and behind them the cosines of frequencies with a sine, negated.
     ///
     /// # Shapes
-    /// - `frames`: for each block `[frame, channel]`; returns `[component, block, channel]`
-    fn spectrum(&self, frames: Vec<Vec<T>>, channels: usize) -> Vec<T> {
-        let (block, n_blocks) = (self.block, frames.len());
-        let of_block = |frames: Vec<T>| {
-            let mut components = vec![T::zero(); block * channels];
-            let (transform, frames) = (Matrix::row_major(&self.transform, block), Matrix::row_major(&frames, channels));
-            multiply_add(&mut components, channels, (block, block, channels), transform, frames, Threads::One);
-            components
-        };
-        let of_blocks: Vec<Vec<T>> = frames.into_par_iter().map(of_block).collect();
-        let mut spectrum = vec![T::zero(); self.n_components() * n_blocks * channels];
-        spectrum.par_chunks_mut(n_blocks * channels).enumerate().for_each(|(component, rows)| {
-            for (row, of_block) in rows.chunks_exact_mut(channels).zip(&of_blocks) {
-                if component < block {
-                    row.copy_from_slice(&of_block[component * channels..][..channels]);
-                } else {
-                    let cosine = &of_block[(component - block + 1) * channels..][..channels];
-                    row.iter_mut().zip(cosine).for_each(|(negated, &cosine)| *negated = -cosine);
-                }
-            }
+    /// - `places`: row and first output frame of each; returns `[block, component, channel]`
+    fn spectrum(&self, sequence: &Sequence, input: &[T], places: &[(usize, usize)]) -> Vec<T> {
+        let (channels, n_rows) = (sequence.folded_channels(), self.n_components());
+        let mut spectrum = vec![T::zero(); places.len() * n_rows * channels];
+        let no_bias = vec![T::zero(); columns_read::<T>(channels)];
+        spectrum.par_chunks_exact_mut(n_rows * channels).zip(places).for_each(|(components, place)| {
+            let frames = self.frames(sequence, input, *place);
+            let weights = Right::matrix(&frames, channels, [self.block, channels], &no_bias);
+            let places = |row: usize, places: &mut [usize]| places[0] = row * self.block;
+            let target = Target::Every { first: 0, stride: channels };
+            let (input, clamp) = (&self.transform[..], Clamp::none());
+            TapProduct { input, weights, n_rows, places, target, clamp }.run(components, Threads::One);
         });
         spectrum
     }
@@ -280,71 +317,46 @@ impl<T: Element> FrequencyWeights<T> {
     /// The components of the output's blocks.
     ///
     /// # Shapes
-    /// - `spectrum`: as [`FrequencyWeights::spectrum`] gives it; returns `[component, block, out]`
-    fn products(&self, spectrum: &[T], n_blocks: usize, channels: usize, outs: usize) -> Vec<T> {
-        let half = self.block / 2;
-        let mut products = vec![T::zero(); self.block * n_blocks * outs];
+    /// - `spectrum`: as [`FrequencyWeights::spectrum`] gives it
+    /// - returns `[block, component, out]` and what is read beyond the last
+    fn products(&self, spectrum: &[T], n_blocks: usize, channels: usize) -> Vec<T> {
+        let (half, outs) = (self.block / 2, self.n_outs);
+        let mut products = vec![T::zero(); self.block * n_blocks * outs + columns_read::<T>(outs)];
         for (frequency, weights) in self.frequencies.iter().enumerate() {
-            let has_sine = frequency != 0 && frequency != half;
-            let of = |component: usize, block: usize| (component * n_blocks + block) * channels;
+            // For each block the row of the cosine, and that of the sine where there is one.
+            let n_waves = if frequency == 0 || frequency == half { 1 } else { 2 };
             let places = |row: usize, places: &mut [usize]| {
-                let (is_sine, block) = (row >= n_blocks, row % n_blocks);
-                if !has_sine {
-                    places[0] = of(frequency, block);
-                } else if is_sine {
-                    (places[0], places[1]) = (of(half + frequency, block), of(self.block + frequency - 1, block));
-                } else {
-                    (places[0], places[1]) = (of(frequency, block), of(half + frequency, block));
+                let of = |component: usize| (row / n_waves * self.n_components() + component) * channels;
+                let (cosine, sine, negated) = (frequency, half + frequency, self.block + frequency - 1);
+                match (n_waves, row % n_waves) {
+                    (1, _) => places[0] = of(cosine),
+                    (_, 0) => (places[0], places[1]) = (of(cosine), of(sine)),
+                    _ => (places[0], places[1]) = (of(sine), of(negated)),
                 }
             };
-            let component = |row: usize| if row < n_blocks { frequency } else { half + frequency };
-            let n_rows = if has_sine { 2 * n_blocks } else { n_blocks };
+            let component = |row: usize| if row % n_waves == 0 { frequency } else { half + frequency };
+            let n_rows = n_waves * n_blocks;
             let targets: Vec<usize> =
-                (0..n_rows).map(|row| (component(row) * n_blocks + row % n_blocks) * outs).collect();
-            let (target, clamp) = (Target::Listed(&targets), Clamp::none());
+                (0..n_rows).map(|row| (row / n_waves * self.block + component(row)) * outs).collect();
+            let (weights, target, clamp) = (weights.right(), Target::Listed(&targets), Clamp::none());
             let product = TapProduct { input: spectrum, weights, n_rows, places, target, clamp };
             product.run(&mut products, Threads::All);
         }
         products
     }
 
-    /// One block of output frames from its components, with bias and clamp.
-    fn inverse_transform(&self, products: &[T], block: usize, n_blocks: usize, clamp: Clamp<T>, output: &mut [T]) {
-        let outs = self.bias.len();
-        output.chunks_exact_mut(outs).for_each(|frame| frame.copy_from_slice(&self.bias));
-        let components = Matrix { numbers: &products[block * outs..], row_stride: n_blocks * outs, column_stride: 1 };
-        let sizes = (output.len() / outs, self.block, outs);
-        multiply_add(output, outs, sizes, Matrix::row_major(&self.inverse, self.block), components, Threads::One);
-        if clamp != Clamp::none() {
-            output.iter_mut().for_each(|number| *number = clamp.of(*number));
-        }
+    /// A block of output frames from its components, with bias and clamp.
+    ///
+    /// # Shapes
+    /// - `components`: `[component, out]` and what is read beyond the last; `output`: `[frame, out]`
+    fn inverse_transform(&self, components: &[T], clamp: Clamp<T>, output: &mut [T]) {
+        let outs = self.n_outs;
+        let weights = Right::matrix(components, outs, [self.block, outs], &self.bias);
+        let places = |row: usize, places: &mut [usize]| places[0] = row * self.block;
+        let target = Target::Every { first: 0, stride: outs };
+        let (input, n_rows) = (&self.inverse[..], output.len() / outs);
+        TapProduct { input, weights, n_rows, places, target, clamp }.run(output, Threads::One);
     }
-}
-
-/// Some components of all weights.
-///
-/// # Shapes
-/// - `weights`: `[out, in, frame]`; returns for each fold and component `[out, in]`
-fn spectrum_of_weights<T: Element>(
-    sequence: &Sequence,
-    block: usize,
-    weights: &[T],
-    components: Range<usize>,
-    is_flipped: bool,
-) -> Vec<Vec<Vec<T>>> {
-    let (kernel, stride, n_frames) = (sequence.kernel, sequence.stride, sequence.folded_kernel());
-    let n_pairs = weights.len() / kernel;
-    let of_fold = |fold: usize| {
-        let in_fold = (kernel - fold).div_ceil(stride);
-        let place = move |frame: usize| if is_flipped { n_frames - 1 - frame } else { frame };
-        let waves: Vec<T> = waves(components.clone(), (0..in_fold).map(place), block);
-        let frames = Matrix { numbers: &weights[fold..], row_stride: stride, column_stride: kernel };
-        let mut spectrum = vec![T::zero(); components.len() * n_pairs];
-        let sizes = (components.len(), in_fold, n_pairs);
-        multiply_add(&mut spectrum, n_pairs, sizes, Matrix::row_major(&waves, in_fold), frames, Threads::All);
-        spectrum.chunks_exact(n_pairs).map(<[T]>::to_vec).collect()
-    };
-    (0..stride).map(of_fold).collect()
 }
 
 #[cfg(test)]
@@ -376,7 +388,7 @@ mod tests {
         (y, passed)
     }
 
-    fn check(kernel: usize, stride: usize, padding: usize, frames: usize, block: usize) {
+    fn check(kernel: usize, stride: usize, padding: usize, frames: usize) {
         let (batch, channels_in, channels_out) = (2, 3, 5);
         let output = (frames + 2 * padding - kernel) / stride + 1;
         let sequence = Sequence { batch, input: frames, output, channels_in, channels_out, kernel, stride, padding };
@@ -385,13 +397,13 @@ mod tests {
         let gradient = numbers(batch * output * channels_out, 3);
         let (expected, expected_gradient) = slow_twin(&sequence, &input, &weights, &gradient);
         let bias = numbers(channels_out, 4);
-        let forward = FrequencyWeights::forward(&sequence, block, &weights, Some(&bias));
+        let forward = FrequencyWeights::forward(&sequence, &weights, Some(&bias));
         let clamp = Clamp { low: -1.0, high: 2.0 };
         for (nth, (got, want)) in forward.convolve(&sequence, &input, clamp).iter().zip(&expected).enumerate() {
             let want = (want + bias[nth % channels_out]).clamp(-1.0, 2.0);
             assert!((got - want).abs() < 1e-10, "output {nth}: {got} is not {want}");
         }
-        let backward = FrequencyWeights::backward(&sequence, block, &weights);
+        let backward = FrequencyWeights::backward(&sequence, &weights);
         let passed = backward.input_gradient(&sequence, &gradient);
         for (nth, (got, want)) in passed.iter().zip(&expected_gradient).enumerate() {
             assert!((got - want).abs() < 1e-10, "gradient {nth}: {got} is not {want}");
@@ -400,13 +412,14 @@ mod tests {
 
     #[test]
     fn kernels_strides_and_paddings_equal_the_definition() {
-        check(7, 1, 3, 40, 16);
-        check(7, 1, 0, 7, 16);
-        check(8, 1, 4, 61, 24);
-        check(1, 1, 0, 5, 16);
-        check(9, 2, 4, 50, 16);
-        check(10, 3, 2, 71, 16);
-        check(48, 2, 23, 100, 64);
+        check(7, 1, 3, 40);
+        check(7, 1, 0, 7);
+        check(8, 1, 4, 61);
+        check(1, 1, 0, 5);
+        check(9, 2, 4, 50);
+        check(10, 3, 2, 71);
+        check(48, 2, 23, 100);
+        check(70, 1, 0, 400);
     }
 
     #[test]
@@ -421,10 +434,13 @@ mod tests {
             stride,
             padding: 0,
         };
-        assert!(sequence(250, 2000, 32, 1).block().is_some());
-        assert!(sequence(128, 250, 48, 2).block().is_some());
-        assert_eq!(sequence(2000, 2000, 1, 1).block(), None);
-        assert_eq!(sequence(250, 250, 3, 1).block(), None);
-        assert_eq!(sequence(1, 250, 48, 2).block(), None);
+        assert!(sequence(250, 2000, 32, 1).pays_in_frequency_domain());
+        assert!(sequence(250, 250, 7, 1).pays_in_frequency_domain());
+        assert!(sequence(128, 250, 48, 2).gradient_pays_in_frequency_domain());
+        assert!(!sequence(2000, 2000, 1, 1).pays_in_frequency_domain());
+        assert!(!sequence(250, 250, 3, 1).pays_in_frequency_domain());
+        assert!(!sequence(1, 250, 48, 2).pays_in_frequency_domain());
+        let few = Sequence { output: 10, ..sequence(250, 250, 7, 1) };
+        assert!(!few.pays_in_frequency_domain());
     }
 }

@@ -3,8 +3,6 @@
 use std::any::Any;
 use std::sync::OnceLock;
 
-use crate::error::Result;
-
 /// Something that is made once, in the element type in which its operator computes.
 #[derive(Default)]
 pub(crate) struct Prepared(OnceLock<(Box<dyn Any + Send + Sync>, usize)>);
@@ -14,16 +12,14 @@ impl Prepared {
     pub(crate) fn get_or_make<P: Any + Send + Sync>(
         &self,
         bytes: impl FnOnce(&P) -> usize,
-        make: impl FnOnce() -> Result<P>,
-    ) -> Result<&P> {
-        if self.0.get().is_none() {
-            let made = make()?;
+        make: impl FnOnce() -> P,
+    ) -> &P {
+        let (made, _) = self.0.get_or_init(|| {
+            let made = make();
             let bytes = bytes(&made);
-            // Whoever made it at the same time made the same.
-            let _ = self.0.set((Box::new(made), bytes));
-        }
-        let (made, _) = self.0.get().expect("it was set above");
-        Ok(made.downcast_ref().expect("an operator computes in one element type"))
+            (Box::new(made), bytes)
+        });
+        made.downcast_ref().expect("an operator computes in one element type")
     }
 
     /// Bytes that it holds.

@@ -11,6 +11,7 @@ use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::Prepared;
 use crate::kernels::convolution::{BackwardWeights, ForwardWeights, Geometry, spread_gradient};
+use crate::kernels::frequency::{FrequencyWeights, Sequence};
 use crate::kernels::vectorized::taps::Clamp;
 use crate::value::{Layout, Value};
 
@@ -141,16 +142,25 @@ impl Convolution {
     }
 
     fn forward_as<T: Element>(&self, input: &Value, low: f64, high: f64) -> Result<Value> {
-        let geometry = self.geometry(input.shape())?;
-        let weights = self.prepared.forward.get_or_make(ForwardWeights::<T>::bytes, || {
-            let bias = self.params.bias.as_ref().map(Value::from_tensor).transpose()?;
-            let bias = bias.as_ref().map(|bias| bias.numbers::<T>()).transpose()?;
-            let weights = Value::from_tensor(&self.params.weight)?;
-            Ok(ForwardWeights::new(&geometry, &weights.numbers::<T>()?, bias.as_deref()))
-        })?;
+        let (geometry, prepared) = (self.geometry(input.shape())?, &self.prepared);
+        let bias = self.params.bias.as_ref().map(Value::from_tensor).transpose()?;
+        let bias = bias.as_ref().map(|bias| bias.numbers::<T>()).transpose()?;
+        let weights = Value::from_tensor(&self.params.weight)?;
+        let (weights, bias) = (weights.numbers::<T>()?, bias.as_deref());
         let input = input.to_channels_last()?;
+        let numbers = input.numbers::<T>()?;
         let clamp = Clamp { low: T::of(low), high: T::of(high) };
-        let output = weights.convolve(&geometry, &input.numbers::<T>()?, clamp);
+        let output = match geometry.sequence().filter(Sequence::pays_in_frequency_domain) {
+            Some(sequence) => {
+                let make = || FrequencyWeights::forward(&sequence, &weights, bias);
+                let weights = prepared.forward_frequency.get_or_make(FrequencyWeights::bytes, make);
+                weights.convolve(&sequence, &numbers, clamp)
+            }
+            None => {
+                let make = || ForwardWeights::new(&geometry, &weights, bias);
+                prepared.forward.get_or_make(ForwardWeights::bytes, make).convolve(&geometry, &numbers, clamp)
+            }
+        };
         Value::from_vec(output, &self.output_shapes(&[input.shape()])?[0], Layout::ChannelsLast)
     }
 
@@ -158,16 +168,20 @@ impl Convolution {
         let geometry = self.geometry(input)?;
         let gradient = gradient.to_channels_last()?;
         let arrived = gradient.numbers::<T>()?;
-        if geometry.has_few_outputs() {
-            let weights = Value::from_tensor(&self.params.weight)?;
-            let numbers = spread_gradient(&geometry, &arrived, &weights.numbers::<T>()?);
-            return Value::from_vec(numbers, input, Layout::ChannelsLast);
-        }
-        let weights = self.prepared.backward.get_or_make(BackwardWeights::<T>::bytes, || {
-            let weights = Value::from_tensor(&self.params.weight)?;
-            Ok(BackwardWeights::new(&geometry, &weights.numbers::<T>()?))
-        })?;
-        let numbers = weights.input_gradient(&geometry, &arrived);
+        let (weights, prepared) = (Value::from_tensor(&self.params.weight)?, &self.prepared);
+        let weights = weights.numbers::<T>()?;
+        let numbers = match geometry.sequence().filter(Sequence::gradient_pays_in_frequency_domain) {
+            _ if geometry.has_few_outputs() => spread_gradient(&geometry, &arrived, &weights),
+            Some(sequence) => {
+                let make = || FrequencyWeights::backward(&sequence, &weights);
+                let weights = prepared.backward_frequency.get_or_make(FrequencyWeights::bytes, make);
+                weights.input_gradient(&sequence, &arrived)
+            }
+            None => {
+                let make = || BackwardWeights::new(&geometry, &weights);
+                prepared.backward.get_or_make(BackwardWeights::bytes, make).input_gradient(&geometry, &arrived)
+            }
+        };
         Value::from_vec(numbers, input, Layout::ChannelsLast)
     }
 }
@@ -176,7 +190,16 @@ impl Convolution {
 #[derive(Debug, Default)]
 struct PreparedWeights {
     forward: Prepared,
+    forward_frequency: Prepared,
     backward: Prepared,
+    backward_frequency: Prepared,
+}
+
+impl PreparedWeights {
+    fn bytes(&self) -> usize {
+        let all = [&self.forward, &self.forward_frequency, &self.backward, &self.backward_frequency];
+        all.into_iter().map(Prepared::bytes).sum()
+    }
 }
 
 impl Operator for Convolution {
@@ -235,7 +258,7 @@ impl Operator for Convolution {
     }
 
     fn prepared_bytes(&self) -> usize {
-        self.prepared.forward.bytes() + self.prepared.backward.bytes()
+        self.prepared.bytes()
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {

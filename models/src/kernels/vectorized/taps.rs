@@ -62,25 +62,41 @@ impl<T: Element> Packed<T> {
         bias: Option<&[T]>,
         weight: impl Fn(usize, usize, usize) -> T + Sync,
     ) -> Self {
-        let (width, depth) = (VECTORS * T::width(), n_taps * length);
-        let padded = n_columns.next_multiple_of(T::width());
-        let mut numbers = vec![T::zero(); depth * padded];
-        numbers.par_chunks_mut((depth * width).max(1)).enumerate().for_each(|(panel, numbers)| {
-            let width_of_panel = numbers.len() / depth;
-            let columns = panel * width..n_columns.min((panel + 1) * width);
+        let mut packed = Packed::zeros([n_taps, length, n_columns]);
+        packed.panels_mut().into_par_iter().for_each(|panel| {
             for step in 0..length {
-                for (within, column) in columns.clone().enumerate() {
+                for column in panel.columns.clone() {
                     for tap in 0..n_taps {
-                        numbers[(tap * length + step) * width_of_panel + within] = weight(tap, step, column);
+                        let place = (tap * length + step) * panel.width + column - panel.columns.start;
+                        panel.numbers[place] = weight(tap, step, column);
                     }
                 }
             }
         });
-        let mut padded_bias = vec![T::zero(); padded];
         if let Some(bias) = bias {
-            padded_bias[..n_columns].copy_from_slice(bias);
+            packed.bias[..n_columns].copy_from_slice(bias);
         }
-        Packed { numbers, bias: padded_bias, n_taps, length, n_columns }
+        packed
+    }
+
+    /// Room for weights, with no bias.
+    pub(crate) fn zeros([n_taps, length, n_columns]: [usize; 3]) -> Self {
+        let padded = columns_read::<T>(n_columns);
+        let (numbers, bias) = (vec![T::zero(); n_taps * length * padded], vec![T::zero(); padded]);
+        Packed { numbers, bias, n_taps, length, n_columns }
+    }
+
+    /// The panels, in order.
+    pub(crate) fn panels_mut(&mut self) -> Vec<PanelMut<'_, T>> {
+        let (width, depth, n_columns) = (VECTORS * T::width(), self.depth(), self.n_columns);
+        let chunks = self.numbers.chunks_mut((depth * width).max(1)).enumerate();
+        chunks
+            .map(|(nth, numbers)| PanelMut {
+                columns: nth * width..n_columns.min((nth + 1) * width),
+                width: numbers.len() / depth,
+                numbers,
+            })
+            .collect()
     }
 
     /// Bytes held.
@@ -92,9 +108,64 @@ impl<T: Element> Packed<T> {
         self.n_taps * self.length
     }
 
+    /// As the right side of a product.
+    pub(crate) fn right(&self) -> Right<'_, T> {
+        let &Packed { ref numbers, ref bias, n_taps, length, n_columns } = self;
+        Right { numbers, bias, n_taps, length, n_columns, row_stride: None }
+    }
+}
+
+/// The right side of a product.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Right<'a, T> {
+    numbers: &'a [T],
+    /// One for each column, and as many more as fill a register.
+    bias: &'a [T],
+    n_taps: usize,
+    length: usize,
+    n_columns: usize,
+    /// From one row to the next where they are not packed in panels.
+    row_stride: Option<usize>,
+}
+
+impl<'a, T: Element> Right<'a, T> {
+    /// A matrix as it lies, for products that use it once: `[step, column]` with rows `row_stride` apart.
+    ///
+    /// Whole registers are read, so that `bias` and the last row must reach [`columns_read`] far.
+    pub(crate) fn matrix(
+        numbers: &'a [T],
+        row_stride: usize,
+        [length, n_columns]: [usize; 2],
+        bias: &'a [T],
+    ) -> Right<'a, T> {
+        let n_read = columns_read::<T>(n_columns);
+        assert!(length > 0 && (length - 1) * row_stride + n_read <= numbers.len(), "the matrix ends within a register");
+        assert!(bias.len() >= n_read, "a bias for every column that is read");
+        Right { numbers, bias, n_taps: 1, length, n_columns, row_stride: Some(row_stride) }
+    }
+
+    fn depth(&self) -> usize {
+        self.n_taps * self.length
+    }
+
     fn n_panels(&self) -> usize {
         self.n_columns.div_ceil(VECTORS * T::width())
     }
+}
+
+/// Columns rounded up to whole registers.
+pub(crate) fn columns_read<T: Element>(n_columns: usize) -> usize {
+    n_columns.next_multiple_of(T::width())
+}
+
+/// Some columns of packed weights.
+#[derive(Debug)]
+pub(crate) struct PanelMut<'a, T> {
+    pub(crate) columns: std::ops::Range<usize>,
+    /// Columns that the panel has room for.
+    pub(crate) width: usize,
+    /// `[tap, step, width]`
+    pub(crate) numbers: &'a mut [T],
 }
 
 /// Where in the output each row begins.
@@ -137,7 +208,7 @@ pub(crate) enum Threads {
 #[derive(Debug)]
 pub(crate) struct TapProduct<'a, T, P> {
     pub(crate) input: &'a [T],
-    pub(crate) weights: &'a Packed<T>,
+    pub(crate) weights: Right<'a, T>,
     pub(crate) n_rows: usize,
     /// Fills in where in the input each tap of a row begins, or [`OUTSIDE`].
     pub(crate) places: P,
@@ -226,7 +297,7 @@ unsafe impl<T: Send> Sync for SharedOutput<T> {}
 
 /// Some rows times some panels.
 struct Block<'a, T> {
-    weights: &'a Packed<T>,
+    weights: Right<'a, T>,
     /// `[tile][tap][row of the tile]`; the last tile may have fewer rows.
     taps: &'a [*const T],
     /// `[row]`
@@ -245,13 +316,20 @@ impl<T: Element> Loop<T> for Block<'_, T> {
         for panel in self.panels {
             let first = panel * width;
             let n_columns = width.min(weights.n_columns - first);
-            let panel_numbers = &weights.numbers[first * weights.depth()..];
+            // Panels lie one behind the other, or side by side in rows.
+            let (begin, row_stride) = match weights.row_stride {
+                None if n_columns > L::WIDTH => (first * weights.depth(), width),
+                None => (first * weights.depth(), L::WIDTH),
+                Some(stride) => (first, stride),
+            };
+            let panel_numbers = &weights.numbers[begin..];
             for (tile, targets) in self.targets.chunks(L::ROWS).enumerate() {
                 let job = Tile {
                     taps: self.taps[tile * L::ROWS * n_taps..].as_ptr(),
                     n_taps,
                     length: weights.length,
                     weights: panel_numbers.as_ptr(),
+                    row_stride,
                     bias: weights.bias[first..].as_ptr(),
                     clamp: self.clamp,
                     targets,
@@ -274,6 +352,7 @@ struct Tile<'a, T> {
     n_taps: usize,
     length: usize,
     weights: *const T,
+    row_stride: usize,
     bias: *const T,
     clamp: Clamp<T>,
     targets: &'a [*mut T],
@@ -319,7 +398,7 @@ impl<T: Element> Tile<'_, T> {
                 let rows: [*const T; ROWS] = std::array::from_fn(|row| *self.taps.add(tap * ROWS + row));
                 for step in 0..self.length {
                     let of_step: [L::Vector; N] = std::array::from_fn(|v| L::load(weights.add(v * L::WIDTH)));
-                    weights = weights.add(N * L::WIDTH);
+                    weights = weights.add(self.row_stride);
                     for row in 0..ROWS {
                         let number = L::splat(*rows[row].add(step));
                         for v in 0..N {
@@ -378,7 +457,7 @@ mod tests {
         let targets: Vec<usize> = (0..n_rows).map(|row| row * (n_columns + 2) + 1).collect();
         let product = TapProduct {
             input: &input,
-            weights: &packed,
+            weights: packed.right(),
             n_rows,
             places: |row, places: &mut [usize]| {
                 places.iter_mut().enumerate().for_each(|(tap, at)| *at = place(row, tap));
@@ -424,7 +503,7 @@ mod tests {
         let packed = Packed::new([1, 1, 3], None, |_, _, column| column as f32);
         let product = TapProduct {
             input: &[f32::NAN, 2.0],
-            weights: &packed,
+            weights: packed.right(),
             n_rows: 2,
             places: |row, places: &mut [usize]| places[0] = row,
             target: Target::Every { first: 0, stride: 3 },
@@ -442,7 +521,7 @@ mod tests {
         let packed = Packed::new([1, 1, 3], None, |_, _, _| 1.0f32);
         let product = TapProduct {
             input: &[1.0; 2],
-            weights: &packed,
+            weights: packed.right(),
             n_rows: 2,
             places: |row, places: &mut [usize]| places[0] = row,
             target: Target::Every { first: 0, stride: 2 },
