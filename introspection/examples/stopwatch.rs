@@ -1,3 +1,6 @@
+
+#[global_allocator]
+static A: mimalloc::MiMalloc = mimalloc::MiMalloc;
 use std::time::Instant;
 use introspection::*;
 use models::*;

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use models::operators::{AxisWindow, Backward, NodeValues, Operator, Reach};
+use models::operators::{AxisWindow, Backward, NodeValues, Operator, Reach, RectifierBelow};
 use models::{Graph, Interrupt, Layout, Node, NodeIdx, Outlet, Trace, Value, Windows};
 
 use crate::error::{IntrospectionError, Result};
@@ -18,6 +18,26 @@ use crate::error::{IntrospectionError, Result};
 pub trait Rule: std::fmt::Debug + Send + Sync {
     /// An answer for each input, `None` for those that are not wanted.
     fn pass(&self, node: &Node, backward: &Backward<'_>) -> models::Result<Vec<Option<Value>>>;
+
+    /// Which part of what arrives passes at a rectifier where it was between its bounds, if that is all that this rule
+    /// does there; such a rectifier costs no pass of its own.
+    fn at_rectifiers(&self) -> Option<Passing> {
+        None
+    }
+
+    /// Whether this is the gradient.
+    fn is_gradient(&self) -> bool {
+        false
+    }
+}
+
+/// What passes a rectifier between its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passing {
+    /// All.
+    All,
+    /// What is positive.
+    Positive,
 }
 
 /// Which rule each node gets.
@@ -219,7 +239,7 @@ impl Walk<'_> {
             self.check_reached(starts, *outlet)?;
         }
         let is_wanted = self.graph.descendants(&until.iter().map(|outlet| outlet.node).collect::<Vec<_>>());
-        let nodes = self.graph.nodes();
+        let (nodes, consumers) = (self.graph.nodes(), self.graph.consumers());
         let mut arrived: Vec<Vec<Option<Arrived>>> =
             nodes.iter().map(|node| vec![None; node.operator.n_outputs()]).collect();
         for start in starts {
@@ -238,6 +258,13 @@ impl Walk<'_> {
                 continue;
             }
             self.interrupt.check()?;
+            if let Some((rectifier, passing)) = self.rectifier_below(&consumers, until, idx)
+                && let Some(passed) = self.pass_through(NodeIdx(idx), &gradients, rectifier, passing)?
+            {
+                let input = nodes[rectifier.0].inputs[0];
+                self.accumulate(&mut arrived, input, passed)?;
+                continue;
+            }
             for (input, passed) in node.inputs.iter().zip(self.pass(NodeIdx(idx), gradients, &wanted)?) {
                 if let Some(passed) = passed.filter(|_| is_wanted[input.node.0]) {
                     self.accumulate(&mut arrived, *input, passed)?;
@@ -258,6 +285,43 @@ impl Walk<'_> {
             None => more,
         });
         Ok(())
+    }
+
+    /// The rectifier that computed a node's only input for this node alone, where its rule can be part of the node's.
+    fn rectifier_below(
+        &self,
+        consumers: &[Vec<NodeIdx>],
+        until: &[Outlet],
+        idx: usize,
+    ) -> Option<(NodeIdx, Passing)> {
+        let [input] = self.graph.nodes()[idx].inputs[..] else { return None };
+        let rectifier = input.node;
+        let is_read = until.iter().any(|outlet| outlet.node == rectifier);
+        self.graph.node(rectifier).operator.as_activation()?.function().bounds()?;
+        let passing = self.composite.rule(self.graph, rectifier).at_rectifiers()?;
+        let is_gradient = self.composite.rule(self.graph, NodeIdx(idx)).is_gradient();
+        (is_gradient && !is_read && consumers[rectifier.0] == [NodeIdx(idx)]).then_some((rectifier, passing))
+    }
+
+    /// Passes whole values through a node and the rectifier below it at once, where the node can.
+    fn pass_through(
+        &self,
+        idx: NodeIdx,
+        gradients: &[Option<Arrived>],
+        rectifier: NodeIdx,
+        passing: Passing,
+    ) -> Result<Option<Arrived>> {
+        let [Some(Arrived { value, windows: None })] = gradients else { return Ok(None) };
+        let node = self.graph.node(idx);
+        let bounds = self.graph.node(rectifier).operator.as_activation().and_then(|of| of.function().bounds());
+        let Some((low, high)) = bounds else { return Ok(None) };
+        let output = &self.trace.value(Outlet { node: rectifier, port: 0 })?;
+        let below = RectifierBelow { output, low, high, only_positive: passing == Passing::Positive };
+        let (values, gradients) = (self.trace.of_node(idx), [Some(value.clone())]);
+        let backward = Backward { values: &values, gradients: &gradients, rows: self.rows, wanted: &[true] };
+        let passed = node.operator.gradient_through(&backward, &below).transpose();
+        let passed = passed.map_err(|error| error.at_node(&node.name))?;
+        Ok(passed.map(Arrived::whole))
     }
 
     fn pass(&self, idx: NodeIdx, gradients: Vec<Option<Arrived>>, wanted: &[bool]) -> Result<Vec<Option<Arrived>>> {

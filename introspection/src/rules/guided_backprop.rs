@@ -6,7 +6,7 @@ use models::operators::Backward;
 use models::{Node, Value};
 
 use super::deconvnet::positive_part;
-use crate::backward_walk::Rule;
+use crate::backward_walk::{Passing, Rule};
 
 /// The rule at rectifiers.
 #[derive(Clone, Copy, Debug)]
@@ -16,5 +16,9 @@ impl Rule for GuidedBackprop {
     fn pass(&self, node: &Node, backward: &Backward<'_>) -> models::Result<Vec<Option<Value>>> {
         let gradients = [Some(positive_part(backward.gradient()?)?)];
         node.operator.input_gradients(&Backward { gradients: &gradients, ..*backward })
+    }
+
+    fn at_rectifiers(&self) -> Option<Passing> {
+        Some(Passing::Positive)
     }
 }

@@ -10,7 +10,8 @@ use super::frequency::Sequence;
 use super::vectorized::depthwise::weigh_taps;
 use super::vectorized::matrix::{Matrix, multiply_add};
 use super::vectorized::rows::{FEW_ROWS, times};
-use super::vectorized::taps::{Clamp, OUTSIDE, Packed, TapProduct, Target, Threads};
+use super::vectorized::finish::{Clamp, Finish};
+use super::vectorized::taps::{OUTSIDE, Packed, TapProduct, Target, Threads};
 use crate::element::Element;
 
 /// The sizes of a convolution; pairs are `[rows, columns]`.
@@ -184,18 +185,17 @@ impl<T: Element> ForwardWeights<T> {
         if output.is_empty() {
             return output;
         }
+        let finish = Finish::clamp(clamp);
         match self {
             ForwardWeights::Depthwise { weights, bias } => {
-                let tap_of = |axis, index, tap| geometry.read_by(axis, index, tap);
-                let job = DepthwiseRows { geometry, from: geometry.input, to: geometry.output, tap_of };
-                job.run(input, weights, bias, clamp, &mut output);
+                depthwise_forward(geometry, input, weights, bias, finish, &mut output);
             }
             ForwardWeights::Groups(groups) => {
                 for (group, weights) in groups.iter().enumerate() {
-                    convolve_group(geometry, group, input, weights, clamp, &mut output);
+                    convolve_group(geometry, group, input, weights, finish, &mut output);
                 }
             }
-            ForwardWeights::Patches(weights) => convolve_patches(geometry, input, weights, clamp, &mut output),
+            ForwardWeights::Patches(weights) => convolve_patches(geometry, input, weights, finish, &mut output),
         }
         output
     }
@@ -215,7 +215,7 @@ fn convolve_group<T: Element>(
     group: usize,
     input: &[T],
     weights: &Packed<T>,
-    clamp: Clamp<T>,
+    finish: Finish<'_, T>,
     output: &mut [T],
 ) {
     let (channels, first) = (geometry.channels_in, group * geometry.in_per_group());
@@ -223,7 +223,7 @@ fn convolve_group<T: Element>(
     let n_rows = geometry.n_output_pixels();
     if geometry.is_pixelwise() {
         let places = |row: usize, places: &mut [usize]| places[0] = row * channels + first;
-        return TapProduct { input, weights: weights.right(), n_rows, places, target, clamp }.run(output, Threads::All);
+        return TapProduct { input, weights: weights.right(), n_rows, places, target, finish }.run(output, Threads::All);
     }
     let places = |row: usize, places: &mut [usize]| {
         let (image, [row, column]) = place(row, geometry.output);
@@ -234,14 +234,14 @@ fn convolve_group<T: Element>(
             });
         }
     };
-    TapProduct { input, weights: weights.right(), n_rows, places, target, clamp }.run(output, Threads::All);
+    TapProduct { input, weights: weights.right(), n_rows, places, target, finish }.run(output, Threads::All);
 }
 
 fn convolve_patches<T: Element>(
     geometry: &Geometry,
     input: &[T],
     weights: &Packed<T>,
-    clamp: Clamp<T>,
+    finish: Finish<'_, T>,
     output: &mut [T],
 ) {
     const PIXELS: usize = 256;
@@ -254,7 +254,7 @@ fn convolve_patches<T: Element>(
         }
         let places = |row: usize, places: &mut [usize]| places[0] = row * patch;
         let target = Target::Every { first: 0, stride: geometry.channels_out };
-        TapProduct { input: &patches, weights: weights.right(), n_rows, places, target, clamp }.run(output, Threads::One);
+        TapProduct { input: &patches, weights: weights.right(), n_rows, places, target, finish }.run(output, Threads::One);
     });
 }
 
@@ -286,19 +286,43 @@ fn copy_patch<T: Element>(geometry: &Geometry, input: &[T], output_pixel: usize,
 /// Weights, packed for the gradient to the input.
 #[derive(Debug)]
 pub(crate) enum BackwardWeights<T> {
-    /// `[tap, channel]`
-    Depthwise(Vec<T>),
+    /// One for each place between two strides, with weights `[tap, channel]`.
+    Depthwise(Vec<(Phase, Vec<T>)>),
     /// One for each place between two strides.
-    Phases(Vec<Phase<T>>),
+    Phases(Vec<(Phase, Vec<Packed<T>>)>),
 }
 
 /// Input pixels at one place between two strides: the kernel's taps that can reach them.
 #[derive(Debug)]
-pub(crate) struct Phase<T> {
+pub(crate) struct Phase {
     /// Row and column within the stride, padding counted.
     place: [usize; 2],
     taps: Vec<[usize; 2]>,
-    groups: Vec<Packed<T>>,
+}
+
+impl Phase {
+    /// All that any tap reaches.
+    fn all(geometry: &Geometry) -> impl Iterator<Item = Phase> {
+        let [rows, columns] = geometry.stride;
+        let places = (0..rows).flat_map(move |row| (0..columns).map(move |column| [row, column]));
+        let phase_at = |place: [usize; 2]| {
+            let reaches = |tap: &[usize; 2]| {
+                (0..2).all(|axis| tap[axis] * geometry.dilation[axis] % geometry.stride[axis] == place[axis])
+            };
+            Phase { place, taps: geometry.taps().filter(reaches).collect() }
+        };
+        places.map(phase_at).filter(|phase| !phase.taps.is_empty())
+    }
+
+    /// Along each axis the first input of this place, and how many there are.
+    fn inputs(&self, geometry: &Geometry) -> ([usize; 2], [usize; 2]) {
+        let first = [0, 1].map(|axis| {
+            let stride = geometry.stride[axis];
+            (self.place[axis] + stride - geometry.padding[axis] % stride) % stride
+        });
+        let rest = |axis: usize| geometry.input[axis].saturating_sub(first[axis]);
+        (first, [0, 1].map(|axis| rest(axis).div_ceil(geometry.stride[axis])))
+    }
 }
 
 impl<T: Element> BackwardWeights<T> {
@@ -308,41 +332,47 @@ impl<T: Element> BackwardWeights<T> {
     /// - `weights`: `[out, in / groups, rows, columns]`
     pub(crate) fn new(geometry: &Geometry, weights: &[T]) -> Self {
         if geometry.is_depthwise() {
-            return BackwardWeights::Depthwise(depthwise_weights(geometry, weights));
+            let of_phase = |phase: Phase| {
+                let of_tap = |tap: &[usize; 2]| {
+                    let tap = *tap;
+                    (0..geometry.channels_in).map(move |channel| weights[geometry.weight(channel, 0, tap)])
+                };
+                let weights = phase.taps.iter().flat_map(of_tap).collect();
+                (phase, weights)
+            };
+            return BackwardWeights::Depthwise(Phase::all(geometry).map(of_phase).collect());
         }
         let (ins, outs) = (geometry.in_per_group(), geometry.out_per_group());
-        let [rows, columns] = geometry.stride;
-        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
-        let phase_at = |place: [usize; 2]| {
-            let reaches = |tap: &[usize; 2]| {
-                (0..2).all(|axis| tap[axis] * geometry.dilation[axis] % geometry.stride[axis] == place[axis])
-            };
-            let taps: Vec<[usize; 2]> = geometry.taps().filter(reaches).collect();
+        let of_phase = |phase: Phase| {
             let of_group = |group: usize| {
-                let weight = |tap: usize, step, column| weights[geometry.weight(group * outs + step, column, taps[tap])];
-                Packed::new([taps.len(), outs, ins], None, weight)
+                let weight =
+                    |tap: usize, step, column| weights[geometry.weight(group * outs + step, column, phase.taps[tap])];
+                Packed::new([phase.taps.len(), outs, ins], None, weight)
             };
             let groups = (0..geometry.groups).map(of_group).collect();
-            Phase { place, taps, groups }
+            (phase, groups)
         };
-        BackwardWeights::Phases(places.map(phase_at).filter(|phase| !phase.taps.is_empty()).collect())
+        BackwardWeights::Phases(Phase::all(geometry).map(of_phase).collect())
     }
 
-    /// The gradient to the input.
+    /// The gradient to the input, finished.
     ///
     /// # Shapes
     /// - `gradient`: `[batch, output rows, output columns, out]`; returns `[batch, rows, columns, in]`
-    pub(crate) fn input_gradient(&self, geometry: &Geometry, gradient: &[T]) -> Vec<T> {
+    pub(crate) fn input_gradient(&self, geometry: &Geometry, gradient: &[T], finish: Finish<'_, T>) -> Vec<T> {
         let mut input = vec![T::zero(); geometry.n_input_pixels() * geometry.channels_in];
         match self {
-            BackwardWeights::Depthwise(weights) => {
-                let tap_of = |axis, index, tap| geometry.reader(axis, index, tap);
-                let job = DepthwiseRows { geometry, from: geometry.output, to: geometry.input, tap_of };
-                let no_bias = vec![T::zero(); geometry.channels_in];
-                job.run(gradient, weights, &no_bias, Clamp::none(), &mut input);
+            BackwardWeights::Depthwise(phases) => {
+                for (phase, weights) in phases {
+                    depthwise_gradient(geometry, phase, weights, gradient, finish, &mut input);
+                }
             }
             BackwardWeights::Phases(phases) => {
-                phases.iter().for_each(|phase| phase.add_gradient(geometry, gradient, &mut input));
+                for (phase, groups) in phases {
+                    for (group, weights) in groups.iter().enumerate() {
+                        phase_gradient(geometry, phase, group, weights, gradient, finish, &mut input);
+                    }
+                }
             }
         }
         input
@@ -351,57 +381,87 @@ impl<T: Element> BackwardWeights<T> {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            BackwardWeights::Depthwise(weights) => size_of_val(&weights[..]),
-            BackwardWeights::Phases(phases) => {
-                phases.iter().flat_map(|phase| &phase.groups).map(Packed::bytes).sum()
-            }
+            BackwardWeights::Depthwise(phases) => phases.iter().map(|(_, weights)| size_of_val(&weights[..])).sum(),
+            BackwardWeights::Phases(phases) => phases.iter().flat_map(|(_, groups)| groups).map(Packed::bytes).sum(),
         }
     }
 }
 
-impl<T: Element> Phase<T> {
-    fn add_gradient(&self, geometry: &Geometry, gradient: &[T], input: &mut [T]) {
-        // Along each axis the first pixel of this place, and how many there are.
-        let first = [0, 1].map(|axis| {
-            let stride = geometry.stride[axis];
-            (self.place[axis] + stride - geometry.padding[axis] % stride) % stride
-        });
-        let lengths =
-            [0, 1].map(|axis| geometry.input[axis].saturating_sub(first[axis]).div_ceil(geometry.stride[axis]));
-        let n_rows = geometry.batch * lengths[0] * lengths[1];
-        let pixel_of = |row: usize| {
-            let (image, [row, column]) = place(row, lengths);
-            (image, [first[0] + row * geometry.stride[0], first[1] + column * geometry.stride[1]])
-        };
-        let is_dense = geometry.stride == [1, 1];
-        let pixels = || (0..n_rows).map(pixel_of).map(|(image, place)| pixel(image, place, geometry.input));
-        for (group, weights) in self.groups.iter().enumerate() {
-            let (first_in, first_out) = (group * geometry.in_per_group(), group * geometry.out_per_group());
-            let listed: Vec<usize> = match is_dense {
-                true => Vec::new(),
-                false => pixels().map(|pixel| pixel * geometry.channels_in + first_in).collect(),
-            };
-            let target = match is_dense {
-                true => Target::Every { first: first_in, stride: geometry.channels_in },
-                false => Target::Listed(&listed),
-            };
-            let places = |row: usize, places: &mut [usize]| {
-                if geometry.is_pixelwise() {
-                    places[0] = row * geometry.channels_out + first_out;
-                    return;
-                }
-                let (image, [row, column]) = pixel_of(row);
-                for (place, [tap_row, tap_column]) in places.iter_mut().zip(&self.taps) {
-                    let reader = geometry.reader(0, row, *tap_row).zip(geometry.reader(1, column, *tap_column));
-                    *place = reader.map_or(OUTSIDE, |(row, column)| {
-                        pixel(image, [row, column], geometry.output) * geometry.channels_out + first_out
-                    });
-                }
-            };
-            let product = TapProduct { input: gradient, weights: weights.right(), n_rows, places, target, clamp: Clamp::none() };
-            product.run(input, Threads::All);
+fn phase_gradient<T: Element>(
+    geometry: &Geometry,
+    phase: &Phase,
+    group: usize,
+    weights: &Packed<T>,
+    gradient: &[T],
+    finish: Finish<'_, T>,
+    input: &mut [T],
+) {
+    let (first, lengths) = phase.inputs(geometry);
+    let n_rows = geometry.batch * lengths[0] * lengths[1];
+    let pixel_of = |row: usize| {
+        let (image, [row, column]) = place(row, lengths);
+        (image, [first[0] + row * geometry.stride[0], first[1] + column * geometry.stride[1]])
+    };
+    let (first_in, first_out) = (group * geometry.in_per_group(), group * geometry.out_per_group());
+    let is_dense = geometry.stride == [1, 1];
+    let listed: Vec<usize> = match is_dense {
+        true => Vec::new(),
+        false => {
+            let pixels = (0..n_rows).map(pixel_of).map(|(image, place)| pixel(image, place, geometry.input));
+            pixels.map(|pixel| pixel * geometry.channels_in + first_in).collect()
         }
-    }
+    };
+    let target = match is_dense {
+        true => Target::Every { first: first_in, stride: geometry.channels_in },
+        false => Target::Listed(&listed),
+    };
+    let places = |row: usize, places: &mut [usize]| {
+        if geometry.is_pixelwise() {
+            places[0] = row * geometry.channels_out + first_out;
+            return;
+        }
+        let (image, [row, column]) = pixel_of(row);
+        for (place, [tap_row, tap_column]) in places.iter_mut().zip(&phase.taps) {
+            let reader = geometry.reader(0, row, *tap_row).zip(geometry.reader(1, column, *tap_column));
+            *place = reader.map_or(OUTSIDE, |(row, column)| {
+                pixel(image, [row, column], geometry.output) * geometry.channels_out + first_out
+            });
+        }
+    };
+    let product = TapProduct { input: gradient, weights: weights.right(), n_rows, places, target, finish };
+    product.run(input, Threads::All);
+}
+
+/// A row of input pixels a task.
+fn depthwise_gradient<T: Element>(
+    geometry: &Geometry,
+    phase: &Phase,
+    weights: &[T],
+    gradient: &[T],
+    finish: Finish<'_, T>,
+    input: &mut [T],
+) {
+    let (channels, [rows, columns]) = (geometry.channels_in, geometry.input);
+    let (first, lengths) = phase.inputs(geometry);
+    let no_bias = vec![T::zero(); channels];
+    input.par_chunks_mut((columns * channels).max(1)).enumerate().for_each(|(index, input)| {
+        let (image, row) = (index / rows, index % rows);
+        if row % geometry.stride[0] != first[0] || lengths[1] == 0 {
+            return;
+        }
+        let places: Vec<usize> = (0..lengths[1])
+            .flat_map(|nth| phase.taps.iter().map(move |tap| (nth, tap)))
+            .map(|(nth, [tap_row, tap_column])| {
+                let column = first[1] + nth * geometry.stride[1];
+                let reader = geometry.reader(0, row, *tap_row).zip(geometry.reader(1, column, *tap_column));
+                reader.map_or(OUTSIDE, |(row, column)| pixel(image, [row, column], geometry.output) * channels)
+            })
+            .collect();
+        let begin = first[1] * channels;
+        let gate = finish.gate.map_or(&[][..], |gate| gate.at(index * columns * channels + begin, input.len() - begin));
+        let input = &mut input[begin..];
+        weigh_taps(gradient, &places, weights, &no_bias, finish, gate, geometry.stride[1], input);
+    });
 }
 
 /// The gradient to the input where [`Geometry::has_few_outputs`]: one product with the weights as they lie, each row of
@@ -441,30 +501,25 @@ fn depthwise_weights<T: Element>(geometry: &Geometry, weights: &[T]) -> Vec<T> {
     (0..weights.len()).map(|i| weights[(i % geometry.channels_in) * n_taps + i / geometry.channels_in]).collect()
 }
 
-/// A depthwise convolution or its gradient, a row of the result a task.
-struct DepthwiseRows<'a, F> {
-    geometry: &'a Geometry,
-    /// Rows and columns of what is read and of the result.
-    from: [usize; 2],
-    to: [usize; 2],
-    /// Where along an axis a tap of a place reads.
-    tap_of: F,
-}
-
-impl<F: Fn(usize, usize, usize) -> Option<usize> + Sync> DepthwiseRows<'_, F> {
-    fn run<T: Element>(&self, input: &[T], weights: &[T], bias: &[T], clamp: Clamp<T>, output: &mut [T]) {
-        let channels = self.geometry.channels_in;
-        let [rows, columns] = self.to;
-        output.par_chunks_mut(columns * channels).enumerate().for_each(|(index, output)| {
-            let (image, row) = (index / rows, index % rows);
-            let places: Vec<usize> = (0..columns)
-                .flat_map(|column| self.geometry.taps().map(move |tap| (column, tap)))
-                .map(|(column, [tap_row, tap_column])| {
-                    let read = (self.tap_of)(0, row, tap_row).zip((self.tap_of)(1, column, tap_column));
-                    read.map_or(OUTSIDE, |(row, column)| pixel(image, [row, column], self.from) * channels)
-                })
-                .collect();
-            weigh_taps(input, &places, weights, bias, clamp, output);
-        });
-    }
+/// A row of output pixels a task.
+fn depthwise_forward<T: Element>(
+    geometry: &Geometry,
+    input: &[T],
+    weights: &[T],
+    bias: &[T],
+    finish: Finish<'_, T>,
+    output: &mut [T],
+) {
+    let (channels, [rows, columns]) = (geometry.channels_in, geometry.output);
+    output.par_chunks_mut(columns * channels).enumerate().for_each(|(index, output)| {
+        let (image, row) = (index / rows, index % rows);
+        let places: Vec<usize> = (0..columns)
+            .flat_map(|column| geometry.taps().map(move |tap| (column, tap)))
+            .map(|(column, [tap_row, tap_column])| {
+                let read = geometry.read_by(0, row, tap_row).zip(geometry.read_by(1, column, tap_column));
+                read.map_or(OUTSIDE, |(row, column)| pixel(image, [row, column], geometry.input) * channels)
+            })
+            .collect();
+        weigh_taps(input, &places, weights, bias, finish, &[], 1, output);
+    });
 }

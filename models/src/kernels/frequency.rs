@@ -4,7 +4,7 @@
 //! convolution is one complex product of matrices for each of `n / 2 + 1` frequencies, whatever the kernel's length.
 //! A stride folds into the channels: `s` frames joined are one frame of `s` times the channels.
 //!
-//! A real block has `n` real components: cosines `C_0 … C_{n/2}`, then sines `S_1 … S_{n/2-1}`, with the spectrum
+//! A real block has `n` real components: `C_0, C_1, S_1, C_2, S_2, …, C_{n/2}`, cosines and sines, with the spectrum
 //! `C - iS`. A correlation multiplies by the conjugate of the weights' spectrum:
 //! `C_y = C_x C_w + S_x S_w`, `S_y = S_x C_w - C_x S_w`.
 
@@ -14,7 +14,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::vectorized::taps::{Clamp, Packed, PanelMut, Right, TapProduct, Target, Threads, columns_read};
+use super::vectorized::finish::{Clamp, Finish};
+use super::vectorized::taps::{Packed, PanelMut, Right, TapProduct, Target, Threads, columns_read};
 use crate::element::Element;
 
 /// A convolution along time without dilation or groups.
@@ -91,9 +92,14 @@ impl Sequence {
 
 /// The value of a component's wave at a frame of a block.
 fn wave(component: usize, frame: usize, block: usize) -> f64 {
-    let turns = |frequency: usize| 2.0 * PI * ((frequency * frame) % block) as f64 / block as f64;
-    let half = block / 2;
-    if component <= half { turns(component).cos() } else { turns(component - half).sin() }
+    let frequency = component.div_ceil(2);
+    let angle = 2.0 * PI * ((frequency * frame) % block) as f64 / block as f64;
+    if component > 0 && component.is_multiple_of(2) { angle.sin() } else { angle.cos() }
+}
+
+/// The cosine of a frequency; its sine follows.
+fn first_component(frequency: usize) -> usize {
+    (2 * frequency).saturating_sub(1)
 }
 
 fn waves<T: Element>(components: Range<usize>, frames: impl Iterator<Item = usize> + Clone, block: usize) -> Vec<T> {
@@ -183,22 +189,25 @@ impl<T: Element> FrequencyWeights<T> {
                 let places = |row: usize, places: &mut [usize]| places[0] = row * n_frames;
                 let target = Target::Every { first: 0, stride: width };
                 let product =
-                    TapProduct { input: &of_kernel, weights: frames.right(), n_rows: block, places, target, clamp: Clamp::none() };
+                    TapProduct { input: &of_kernel, weights: frames.right(), n_rows: block, places, target, finish: Finish::none() };
                 product.run(&mut components, Threads::One);
                 for (frequency, panel) in panels.iter_mut().enumerate() {
                     for tap in 0..n_taps(frequency) {
-                        let component = if tap == 0 { frequency } else { half + frequency };
+                        let component = first_component(frequency) + tap;
                         let into = &mut panel.numbers[(tap * ins + input) * width..][..width];
                         into.copy_from_slice(&components[component * width..][..width]);
                     }
                 }
             }
         });
-        let share = |component: usize| if component == 0 || component == half { 1.0 } else { 2.0 } / block as f64;
+        let share = |component: usize| if component == 0 || component == block - 1 { 1.0 } else { 2.0 } / block as f64;
         let inverse_at = |(frame, component)| T::of(share(component) * wave(component, frame, block));
         let places = (0..=block - n_frames).flat_map(|frame| (0..block).map(move |component| (frame, component)));
         let mut transform = waves(0..block, 0..block, block);
-        transform.extend(waves::<T>(1..half, 0..block, block).into_iter().map(|cosine| -cosine));
+        for frequency in 1..half {
+            let cosine = waves::<T>(first_component(frequency)..2 * frequency, 0..block, block);
+            transform.extend(cosine.into_iter().map(|cosine| -cosine));
+        }
         let mut padded_bias = bias.map_or_else(|| vec![T::zero(); outs], <[T]>::to_vec);
         padded_bias.resize(columns_read::<T>(outs), T::zero());
         FrequencyWeights {
@@ -256,9 +265,10 @@ impl<T: Element> FrequencyWeights<T> {
             let place = |block: usize| (block / blocks_per_row, block % blocks_per_row * n_valid);
             let places: Vec<_> = (nth * in_band..nth * in_band + output.len()).map(place).collect();
             let spectrum = self.spectrum(sequence, input, &places);
-            let products = self.products(&spectrum, output.len(), channels);
+            let n_blocks = output.len();
+            let products = self.products(&spectrum, n_blocks, channels);
             output.par_iter_mut().enumerate().for_each(|(block, output)| {
-                self.inverse_transform(&products[block * self.block * outs..], clamp, output);
+                self.inverse_transform(&products[block * outs..], n_blocks * outs, clamp, output);
             });
         }
         output
@@ -303,8 +313,8 @@ impl<T: Element> FrequencyWeights<T> {
             let weights = Right::matrix(&frames, channels, [self.block, channels], &no_bias);
             let places = |row: usize, places: &mut [usize]| places[0] = row * self.block;
             let target = Target::Every { first: 0, stride: channels };
-            let (input, clamp) = (&self.transform[..], Clamp::none());
-            TapProduct { input, weights, n_rows, places, target, clamp }.run(components, Threads::One);
+            let (input, finish) = (&self.transform[..], Finish::none());
+            TapProduct { input, weights, n_rows, places, target, finish }.run(components, Threads::One);
         });
         spectrum
     }
@@ -318,44 +328,48 @@ impl<T: Element> FrequencyWeights<T> {
     ///
     /// # Shapes
     /// - `spectrum`: as [`FrequencyWeights::spectrum`] gives it
-    /// - returns `[block, component, out]` and what is read beyond the last
+    /// - returns `[component, block, out]` and what is read beyond the last
     fn products(&self, spectrum: &[T], n_blocks: usize, channels: usize) -> Vec<T> {
         let (half, outs) = (self.block / 2, self.n_outs);
-        let mut products = vec![T::zero(); self.block * n_blocks * outs + columns_read::<T>(outs)];
-        for (frequency, weights) in self.frequencies.iter().enumerate() {
-            // For each block the row of the cosine, and that of the sine where there is one.
+        let of_component = n_blocks * outs;
+        let mut products = vec![T::zero(); self.block * of_component + columns_read::<T>(outs)];
+        let mut rest = &mut products[..];
+        let mut of_frequencies = Vec::with_capacity(half + 1);
+        for frequency in 0..=half {
             let n_waves = if frequency == 0 || frequency == half { 1 } else { 2 };
+            let (own, behind) = rest.split_at_mut(n_waves * of_component);
+            of_frequencies.push((frequency, own));
+            rest = behind;
+        }
+        of_frequencies.into_par_iter().zip(&self.frequencies).for_each(|((frequency, output), weights)| {
+            let cosine = first_component(frequency);
             let places = |row: usize, places: &mut [usize]| {
-                let of = |component: usize| (row / n_waves * self.n_components() + component) * channels;
-                let (cosine, sine, negated) = (frequency, half + frequency, self.block + frequency - 1);
-                match (n_waves, row % n_waves) {
-                    (1, _) => places[0] = of(cosine),
-                    (_, 0) => (places[0], places[1]) = (of(cosine), of(sine)),
-                    _ => (places[0], places[1]) = (of(sine), of(negated)),
+                let of = |component: usize| (row % n_blocks * self.n_components() + component) * channels;
+                match places {
+                    [only] => *only = of(cosine),
+                    [of_cosine, of_sine] if row < n_blocks => (*of_cosine, *of_sine) = (of(cosine), of(cosine + 1)),
+                    // The negated cosine stands behind all components.
+                    _ => (places[0], places[1]) = (of(cosine + 1), of(self.block + frequency - 1)),
                 }
             };
-            let component = |row: usize| if row % n_waves == 0 { frequency } else { half + frequency };
-            let n_rows = n_waves * n_blocks;
-            let targets: Vec<usize> =
-                (0..n_rows).map(|row| (row / n_waves * self.block + component(row)) * outs).collect();
-            let (weights, target, clamp) = (weights.right(), Target::Listed(&targets), Clamp::none());
-            let product = TapProduct { input: spectrum, weights, n_rows, places, target, clamp };
-            product.run(&mut products, Threads::All);
-        }
+            let (n_rows, target) = (output.len() / outs, Target::Every { first: 0, stride: outs });
+            let (weights, finish) = (weights.right(), Finish::none());
+            TapProduct { input: spectrum, weights, n_rows, places, target, finish }.run(output, Threads::One);
+        });
         products
     }
 
     /// A block of output frames from its components, with bias and clamp.
     ///
     /// # Shapes
-    /// - `components`: `[component, out]` and what is read beyond the last; `output`: `[frame, out]`
-    fn inverse_transform(&self, components: &[T], clamp: Clamp<T>, output: &mut [T]) {
+    /// - `components`: `[component, out]` with rows `stride` apart, and what is read beyond; `output`: `[frame, out]`
+    fn inverse_transform(&self, components: &[T], stride: usize, clamp: Clamp<T>, output: &mut [T]) {
         let outs = self.n_outs;
-        let weights = Right::matrix(components, outs, [self.block, outs], &self.bias);
+        let weights = Right::matrix(components, stride, [self.block, outs], &self.bias);
         let places = |row: usize, places: &mut [usize]| places[0] = row * self.block;
         let target = Target::Every { first: 0, stride: outs };
-        let (input, n_rows) = (&self.inverse[..], output.len() / outs);
-        TapProduct { input, weights, n_rows, places, target, clamp }.run(output, Threads::One);
+        let (input, n_rows, finish) = (&self.inverse[..], output.len() / outs, Finish::clamp(clamp));
+        TapProduct { input, weights, n_rows, places, target, finish }.run(output, Threads::One);
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::{AxisKind, AxisWindow, Backward, Family, Operator, Reach};
+use super::{AxisKind, AxisWindow, Backward, Family, Operator, Reach, RectifierBelow};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::Prepared;
 use crate::kernels::convolution::{BackwardWeights, ForwardWeights, Geometry, spread_gradient};
 use crate::kernels::frequency::{FrequencyWeights, Sequence};
-use crate::kernels::vectorized::taps::Clamp;
+use crate::kernels::vectorized::finish::{Clamp, Finish, Gate};
 use crate::value::{Layout, Value};
 
 /// What a convolution is made from, unchecked; vectors have an entry for each spatial axis.
@@ -164,22 +164,44 @@ impl Convolution {
         Value::from_vec(output, &self.output_shapes(&[input.shape()])?[0], Layout::ChannelsLast)
     }
 
-    fn input_gradient_as<T: Element>(&self, input: &[usize], gradient: &Value) -> Result<Value> {
+    fn input_gradient_as<T: Element>(
+        &self,
+        input: &[usize],
+        gradient: &Value,
+        rows: &[usize],
+        rectifier: Option<&RectifierBelow<'_>>,
+    ) -> Result<Value> {
+        let below = rectifier.map(|rectifier| rectifier.output.to_channels_last()).transpose()?;
+        let values = below.as_ref().map(|below| below.numbers::<T>()).transpose()?;
+        let gate = rectifier.zip(values.as_deref()).map(|(rectifier, values)| Gate {
+            values,
+            bounds: Clamp { low: T::of(rectifier.low), high: T::of(rectifier.high) },
+            image: input[1..].iter().product(),
+            rows,
+        });
+        let only_positive = rectifier.is_some_and(|rectifier| rectifier.only_positive);
+        let lowest = if only_positive { T::zero() } else { T::neg_infinity() };
+        let finish = Finish { clamp: Clamp { low: lowest, high: T::infinity() }, gate };
         let geometry = self.geometry(input)?;
         let gradient = gradient.to_channels_last()?;
         let arrived = gradient.numbers::<T>()?;
         let (weights, prepared) = (Value::from_tensor(&self.params.weight)?, &self.prepared);
         let weights = weights.numbers::<T>()?;
+        let finished = |mut numbers: Vec<T>| {
+            finish.apply(&mut numbers);
+            numbers
+        };
         let numbers = match geometry.sequence().filter(Sequence::gradient_pays_in_frequency_domain) {
-            _ if geometry.has_few_outputs() => spread_gradient(&geometry, &arrived, &weights),
+            _ if geometry.has_few_outputs() => finished(spread_gradient(&geometry, &arrived, &weights)),
             Some(sequence) => {
                 let make = || FrequencyWeights::backward(&sequence, &weights);
                 let weights = prepared.backward_frequency.get_or_make(FrequencyWeights::bytes, make);
-                weights.input_gradient(&sequence, &arrived)
+                finished(weights.input_gradient(&sequence, &arrived))
             }
             None => {
                 let make = || BackwardWeights::new(&geometry, &weights);
-                prepared.backward.get_or_make(BackwardWeights::bytes, make).input_gradient(&geometry, &arrived)
+                let weights = prepared.backward.get_or_make(BackwardWeights::bytes, make);
+                weights.input_gradient(&geometry, &arrived, finish)
             }
         };
         Value::from_vec(numbers, input, Layout::ChannelsLast)
@@ -263,7 +285,19 @@ impl Operator for Convolution {
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
         let (shape, gradient) = (backward.gradient_shape(0), backward.gradient()?);
-        with_element!(self.params.weight.dtype(), T => Backward::only(self.input_gradient_as::<T>(&shape, gradient)?))
+        with_element!(self.params.weight.dtype(), T => {
+            Backward::only(self.input_gradient_as::<T>(&shape, gradient, backward.rows, None)?)
+        })
+    }
+
+    fn gradient_through(&self, backward: &Backward<'_>, rectifier: &RectifierBelow<'_>) -> Option<Result<Value>> {
+        let passed = || {
+            let (shape, gradient) = (backward.gradient_shape(0), backward.gradient()?);
+            with_element!(self.params.weight.dtype(), T => {
+                self.input_gradient_as::<T>(&shape, gradient, backward.rows, Some(rectifier))
+            })
+        };
+        Some(passed())
     }
 
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {

@@ -174,6 +174,18 @@ impl Backward<'_> {
     }
 }
 
+/// A rectifier that computed an operator's only input, and through which a gradient passes on to what it read.
+#[derive(Clone, Copy, Debug)]
+pub struct RectifierBelow<'a> {
+    /// What it computed, from the trace.
+    pub output: &'a Value,
+    /// Its bounds; a gradient passes strictly between them.
+    pub low: f64,
+    pub high: f64,
+    /// Whether only what is positive passes (guided backpropagation).
+    pub only_positive: bool,
+}
+
 /// One kind of computation with its parameters.
 ///
 /// Shapes are logical and have the batch axis first.
@@ -232,6 +244,16 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
 
     /// The gradient at each input that is wanted, from those at its outputs.
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>>;
+
+    /// The gradient at what a rectifier read that computed the only input, where that saves a pass over the gradient;
+    /// `None` where it does not.
+    fn gradient_through(
+        &self,
+        _backward: &Backward<'_>,
+        _rectifier: &RectifierBelow<'_>,
+    ) -> Option<Result<Value>> {
+        None
+    }
 
     /// What it learned, by name.
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {

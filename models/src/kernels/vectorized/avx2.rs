@@ -1,7 +1,7 @@
 //! 8 lanes of f32.
 
 use std::arch::x86_64::{
-    __m256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps,
+    __m256, _CMP_GT_OQ, _CMP_LT_OQ, _mm256_and_ps, _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps,
 };
 
 use super::lanes::Lanes;
@@ -46,6 +46,15 @@ impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn at_most(vector: __m256, high: __m256) -> __m256 {
         unsafe { _mm256_min_ps(high, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_between(vector: __m256, gate: __m256, low: __m256, high: __m256) -> __m256 {
+        unsafe {
+            let above = _mm256_cmp_ps::<_CMP_GT_OQ>(gate, low);
+            let below = _mm256_cmp_ps::<_CMP_LT_OQ>(gate, high);
+            _mm256_and_ps(vector, _mm256_and_ps(above, below))
+        }
     }
 
     #[inline(always)]

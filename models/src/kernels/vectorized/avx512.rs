@@ -1,7 +1,7 @@
 //! 16 lanes of f32.
 
 use std::arch::x86_64::{
-    __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_reduce_add_ps, _mm512_set1_ps,
+    __m512, _CMP_GT_OQ, _CMP_LT_OQ, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_mask_cmp_ps_mask, _mm512_maskz_mov_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_reduce_add_ps, _mm512_set1_ps,
     _mm512_storeu_ps,
 };
 
@@ -47,6 +47,15 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn at_most(vector: __m512, high: __m512) -> __m512 {
         unsafe { _mm512_min_ps(high, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_between(vector: __m512, gate: __m512, low: __m512, high: __m512) -> __m512 {
+        unsafe {
+            let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, low);
+            let between = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, gate, high);
+            _mm512_maskz_mov_ps(between, vector)
+        }
     }
 
     #[inline(always)]

@@ -2,32 +2,38 @@
 
 use super::lanes::Lanes;
 use super::run::Loop;
-use super::taps::{Clamp, OUTSIDE};
+use super::finish::Finish;
+use super::taps::OUTSIDE;
 use crate::element::Element;
 
 /// Pixels whose sums are kept in registers together, so that each weight is read once for all of them.
 const PIXELS: usize = 4;
 
-/// `output[pixel, channel] = clamp(bias[channel] + Σ_tap input[places[pixel, tap] + channel] · weights[tap, channel])`
+/// `output[pixel, channel] = finish(bias[channel] + Σ_tap input[places[pixel, tap] + channel] · weights[tap, channel])`
 ///
 /// # Shapes
 /// - `places`: `[pixel, tap]`, [`OUTSIDE`] where a tap has no pixel; `weights`: `[tap, channel]`, `bias`: `[channel]`
-/// - `output`: `[pixel, channel]`
+/// - `gate`: `[pixel, channel]`, the values of the finish's gate, empty where it has none
+/// - `output`: the pixels' channels, pixels `stride` pixels apart
 pub(crate) fn weigh_taps<T: Element>(
     input: &[T],
     places: &[usize],
     weights: &[T],
     bias: &[T],
-    clamp: Clamp<T>,
+    finish: Finish<'_, T>,
+    gate: &[T],
+    stride: usize,
     output: &mut [T],
 ) {
     let n_channels = bias.len();
     let n_taps = weights.len() / n_channels;
     let n_pixels = places.len() / n_taps;
     assert!(weights.len() == n_taps * n_channels && places.len() == n_pixels * n_taps, "weights and places do not fit");
-    assert_eq!(output.len(), n_pixels * n_channels, "an output for each pixel");
+    let n_needed = if n_pixels == 0 { 0 } else { ((n_pixels - 1) * stride + 1) * n_channels };
+    assert!(output.len() >= n_needed, "an output for each pixel");
+    assert!(finish.gate.is_none() || gate.len() >= n_needed, "a gate for each output");
     if n_channels < T::width() {
-        return weigh_few_channels(input, places, weights, bias, clamp, output);
+        return weigh_few_channels(input, places, weights, bias, finish, gate, stride, output);
     }
     let zeros = vec![T::zero(); n_channels];
     let tap_at = |&place: &usize| match place {
@@ -35,7 +41,7 @@ pub(crate) fn weigh_taps<T: Element>(
         place => input[place..place + n_channels].as_ptr(),
     };
     let taps: Vec<*const T> = places.iter().map(tap_at).collect();
-    let job = WeighTaps { taps: &taps, n_taps, weights, bias, clamp, output };
+    let job = WeighTaps { taps: &taps, n_taps, weights, bias, finish, gate, stride, output };
     // SAFETY: every tap points to as many numbers as there are channels, of which there are enough for a register.
     unsafe { T::vectorized(job) };
 }
@@ -46,18 +52,22 @@ fn weigh_few_channels<T: Element>(
     places: &[usize],
     weights: &[T],
     bias: &[T],
-    clamp: Clamp<T>,
+    finish: Finish<'_, T>,
+    gate: &[T],
+    stride: usize,
     output: &mut [T],
 ) {
     let n_channels = bias.len();
     let n_taps = weights.len() / n_channels;
-    for (pixel, places) in output.chunks_exact_mut(n_channels).zip(places.chunks_exact(n_taps)) {
+    let pixels = output.chunks_exact_mut(n_channels).step_by(stride);
+    for (nth, (pixel, places)) in pixels.zip(places.chunks_exact(n_taps)).enumerate() {
         pixel.copy_from_slice(bias);
         for (weights, &place) in weights.chunks_exact(n_channels).zip(places).filter(|(_, place)| **place != OUTSIDE) {
             let input = &input[place..place + n_channels];
             pixel.iter_mut().zip(input).zip(weights).for_each(|((sum, &x), &weight)| *sum += x * weight);
         }
-        pixel.iter_mut().for_each(|sum| *sum = clamp.of(*sum));
+        let gate = |channel: usize| gate.get(nth * stride * n_channels + channel).copied();
+        pixel.iter_mut().enumerate().for_each(|(channel, sum)| *sum = finish.of(*sum, gate(channel)));
     }
 }
 
@@ -67,7 +77,10 @@ struct WeighTaps<'a, T> {
     n_taps: usize,
     weights: &'a [T],
     bias: &'a [T],
-    clamp: Clamp<T>,
+    finish: Finish<'a, T>,
+    gate: &'a [T],
+    /// From one pixel of the output to the next, in pixels.
+    stride: usize,
     output: &'a mut [T],
 }
 
@@ -76,66 +89,58 @@ impl<T: Element> Loop<T> for WeighTaps<'_, T> {
     /// Each tap must point to as many numbers as there are channels, and those fill a register at least.
     #[inline(always)]
     unsafe fn run<L: Lanes<Number = T>>(self) {
-        let (n_channels, n_taps) = (self.bias.len(), self.n_taps);
+        let n_channels = self.bias.len();
+        let n_pixels = self.taps.len() / self.n_taps;
+        let output = self.output.as_mut_ptr();
         for first in (0..n_channels).step_by(L::WIDTH) {
             // The last register overlaps the one before where the channels do not come out even.
             let channel = first.min(n_channels - L::WIDTH);
-            let pixels = self.output.chunks_mut(PIXELS * n_channels).zip(self.taps.chunks(PIXELS * n_taps));
-            for (output, taps) in pixels {
-                let output = output.as_mut_ptr();
-                // SAFETY: `channel + WIDTH` is within the channels of every tap, weight, bias and output pixel.
-                unsafe {
-                    match taps.len() / n_taps {
-                        PIXELS => {
-                            weigh::<L, PIXELS>(taps, self.weights, self.bias, self.clamp, channel, output);
-                        }
-                        n_pixels => {
-                            for pixel in 0..n_pixels {
-                                let taps = &taps[pixel * n_taps..][..n_taps];
-                                let output = output.add(pixel * n_channels);
-                                weigh::<L, 1>(taps, self.weights, self.bias, self.clamp, channel, output);
-                            }
-                        }
-                    }
+            let mut pixel = 0;
+            // SAFETY: `channel + WIDTH` is within the channels of every tap, weight, bias and pixel.
+            unsafe {
+                while pixel + PIXELS <= n_pixels {
+                    self.weigh::<L, PIXELS>(pixel, channel, output);
+                    pixel += PIXELS;
+                }
+                while pixel < n_pixels {
+                    self.weigh::<L, 1>(pixel, channel, output);
+                    pixel += 1;
                 }
             }
         }
     }
 }
 
-/// One register of channels of `N` pixels.
-///
-/// # Safety
-/// Taps and output must reach a register beyond `channel`.
-#[inline(always)]
-unsafe fn weigh<L: Lanes, const N: usize>(
-    taps: &[*const L::Number],
-    weights: &[L::Number],
-    bias: &[L::Number],
-    clamp: Clamp<L::Number>,
-    channel: usize,
-    output: *mut L::Number,
-) {
-    let (n_channels, n_taps) = (bias.len(), taps.len() / N);
-    // SAFETY: the caller's word.
-    unsafe {
-        let mut sums = [L::load(bias.as_ptr().add(channel)); N];
-        for tap in 0..n_taps {
-            let weight = L::load(weights.as_ptr().add(tap * n_channels + channel));
-            for pixel in 0..N {
-                let input = L::load((*taps.as_ptr().add(pixel * n_taps + tap)).add(channel));
-                sums[pixel] = L::multiply_add(input, weight, sums[pixel]);
+impl<T: Element> WeighTaps<'_, T> {
+    /// One register of channels of `N` pixels.
+    ///
+    /// # Safety
+    /// As [`WeighTaps::run`], with a register's channels from `channel` on.
+    #[inline(always)]
+    unsafe fn weigh<L: Lanes<Number = T>, const N: usize>(&self, first: usize, channel: usize, output: *mut T) {
+        let (n_channels, n_taps) = (self.bias.len(), self.n_taps);
+        // SAFETY: the caller's word.
+        unsafe {
+            let mut sums = [L::load(self.bias.as_ptr().add(channel)); N];
+            for tap in 0..n_taps {
+                let weight = L::load(self.weights.as_ptr().add(tap * n_channels + channel));
+                for pixel in 0..N {
+                    let input = L::load((*self.taps.as_ptr().add((first + pixel) * n_taps + tap)).add(channel));
+                    sums[pixel] = L::multiply_add(input, weight, sums[pixel]);
+                }
             }
-        }
-        let (low, high) = (L::splat(clamp.low), L::splat(clamp.high));
-        for (pixel, sum) in sums.into_iter().enumerate() {
-            L::store(output.add(pixel * n_channels + channel), L::at_most(L::at_least(sum, low), high));
+            for (pixel, sum) in sums.into_iter().enumerate() {
+                let at = (first + pixel) * self.stride * n_channels + channel;
+                let gate = self.finish.gate.map(|gate| (self.gate.as_ptr().add(at), gate.bounds));
+                L::store(output.add(at), Finish::of_register::<L>(self.finish.clamp, gate, sum));
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::finish::Clamp;
     use super::*;
 
     #[test]
@@ -149,8 +154,8 @@ mod tests {
                 .map(|i| if i % 4 == 3 { OUTSIDE } else { (i * 5 % 20) * n_channels })
                 .collect();
             let mut output = vec![0.0; n_pixels * n_channels];
-            let clamp = Clamp { low: -5.0, high: 30.0 };
-            weigh_taps(&input, &places, &weights, &bias, clamp, &mut output);
+            let finish = Finish::clamp(Clamp { low: -5.0, high: 30.0 });
+            weigh_taps(&input, &places, &weights, &bias, finish, &[], 1, &mut output);
             for pixel in 0..n_pixels {
                 for channel in 0..n_channels {
                     let mut expected = bias[channel];

@@ -26,6 +26,13 @@ pub(super) trait Lanes {
     unsafe fn at_least(vector: Self::Vector, low: Self::Vector) -> Self::Vector;
     /// The smaller in each lane; what is not a number stays so where it is in `vector`.
     unsafe fn at_most(vector: Self::Vector, high: Self::Vector) -> Self::Vector;
+    /// `vector` where `low < gate < high`, else zero.
+    unsafe fn where_between(
+        vector: Self::Vector,
+        gate: Self::Vector,
+        low: Self::Vector,
+        high: Self::Vector,
+    ) -> Self::Vector;
     /// The sum over the lanes.
     unsafe fn sum(vector: Self::Vector) -> Self::Number;
 }

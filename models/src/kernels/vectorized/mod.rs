@@ -10,6 +10,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod depthwise;
+pub(crate) mod finish;
 mod instructions;
 mod lanes;
 pub(crate) mod matrix;

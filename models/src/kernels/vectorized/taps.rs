@@ -9,6 +9,7 @@
 
 use rayon::prelude::*;
 
+use super::finish::Finish;
 use super::lanes::Lanes;
 use super::run::Loop;
 use crate::element::Element;
@@ -16,33 +17,22 @@ use crate::element::Element;
 /// Registers across a whole panel.
 const VECTORS: usize = 2;
 
+/// Columns that are too few to fill registers with.
+const FEW_COLUMNS: usize = 4;
+
+/// Rows whose sums with a few columns are kept in registers together.
+const ROWS_OF_FEW: usize = 4;
+
 /// Where a tap has no numbers: it counts as zeros.
 pub(crate) const OUTSIDE: usize = usize::MAX;
 
 /// Multiplications below which a second thread is not worth waking.
 const WORTH_SHARING: usize = 1 << 18;
 
-/// The bounds of a rectifier that is applied as results are stored.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Clamp<T> {
-    pub(crate) low: T,
-    pub(crate) high: T,
-}
-
-impl<T: Element> Clamp<T> {
-    /// None.
-    pub(crate) fn none() -> Self {
-        Clamp { low: T::neg_infinity(), high: T::infinity() }
-    }
-
-    /// A number brought between the bounds; what is not a number stays none.
-    pub(crate) fn of(self, number: T) -> T {
-        let raised = if self.low > number { self.low } else { number };
-        if self.high < raised { self.high } else { raised }
-    }
-}
-
 /// Weights in panels, with the bias.
+///
+/// So few columns that most of a register would lie empty are held one behind the other, `[column][tap][step]`, and
+/// registers go along the steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed<T> {
     numbers: Vec<T>,
@@ -50,6 +40,23 @@ pub(crate) struct Packed<T> {
     n_taps: usize,
     length: usize,
     n_columns: usize,
+    layout: RightLayout,
+}
+
+/// How the right side of a product lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RightLayout {
+    /// `[panel][tap][step][column of the panel]`
+    Panels,
+    /// `[column][tap][step]`
+    Columns,
+    /// `[step][column]`, with rows so far apart.
+    Rows { stride: usize },
+}
+
+/// Whether registers go along the steps rather than the columns.
+fn are_few_columns<T: Element>(length: usize, n_columns: usize) -> bool {
+    n_columns <= FEW_COLUMNS && length >= T::width()
 }
 
 impl<T: Element> Packed<T> {
@@ -62,6 +69,12 @@ impl<T: Element> Packed<T> {
         bias: Option<&[T]>,
         weight: impl Fn(usize, usize, usize) -> T + Sync,
     ) -> Self {
+        if are_few_columns::<T>(length, n_columns) {
+            let at = |index: usize| weight(index / length % n_taps, index % length, index / length / n_taps);
+            let numbers = (0..n_columns * n_taps * length).map(at).collect();
+            let bias = bias.map_or_else(|| vec![T::zero(); n_columns], <[T]>::to_vec);
+            return Packed { numbers, bias, n_taps, length, n_columns, layout: RightLayout::Columns };
+        }
         let mut packed = Packed::zeros([n_taps, length, n_columns]);
         packed.panels_mut().into_par_iter().for_each(|panel| {
             for step in 0..length {
@@ -83,7 +96,7 @@ impl<T: Element> Packed<T> {
     pub(crate) fn zeros([n_taps, length, n_columns]: [usize; 3]) -> Self {
         let padded = columns_read::<T>(n_columns);
         let (numbers, bias) = (vec![T::zero(); n_taps * length * padded], vec![T::zero(); padded]);
-        Packed { numbers, bias, n_taps, length, n_columns }
+        Packed { numbers, bias, n_taps, length, n_columns, layout: RightLayout::Panels }
     }
 
     /// The panels, in order.
@@ -110,8 +123,8 @@ impl<T: Element> Packed<T> {
 
     /// As the right side of a product.
     pub(crate) fn right(&self) -> Right<'_, T> {
-        let &Packed { ref numbers, ref bias, n_taps, length, n_columns } = self;
-        Right { numbers, bias, n_taps, length, n_columns, row_stride: None }
+        let &Packed { ref numbers, ref bias, n_taps, length, n_columns, layout } = self;
+        Right { numbers, bias, n_taps, length, n_columns, layout }
     }
 }
 
@@ -124,8 +137,7 @@ pub(crate) struct Right<'a, T> {
     n_taps: usize,
     length: usize,
     n_columns: usize,
-    /// From one row to the next where they are not packed in panels.
-    row_stride: Option<usize>,
+    layout: RightLayout,
 }
 
 impl<'a, T: Element> Right<'a, T> {
@@ -141,7 +153,7 @@ impl<'a, T: Element> Right<'a, T> {
         let n_read = columns_read::<T>(n_columns);
         assert!(length > 0 && (length - 1) * row_stride + n_read <= numbers.len(), "the matrix ends within a register");
         assert!(bias.len() >= n_read, "a bias for every column that is read");
-        Right { numbers, bias, n_taps: 1, length, n_columns, row_stride: Some(row_stride) }
+        Right { numbers, bias, n_taps: 1, length, n_columns, layout: RightLayout::Rows { stride: row_stride } }
     }
 
     fn depth(&self) -> usize {
@@ -149,7 +161,10 @@ impl<'a, T: Element> Right<'a, T> {
     }
 
     fn n_panels(&self) -> usize {
-        self.n_columns.div_ceil(VECTORS * T::width())
+        match self.layout {
+            RightLayout::Columns => 1,
+            _ => self.n_columns.div_ceil(VECTORS * T::width()),
+        }
     }
 }
 
@@ -213,7 +228,7 @@ pub(crate) struct TapProduct<'a, T, P> {
     /// Fills in where in the input each tap of a row begins, or [`OUTSIDE`].
     pub(crate) places: P,
     pub(crate) target: Target<'a>,
-    pub(crate) clamp: Clamp<T>,
+    pub(crate) finish: Finish<'a, T>,
 }
 
 impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
@@ -260,6 +275,7 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
         let mut taps = vec![zeros.as_ptr(); rows.len() * n_taps];
         let mut places = vec![OUTSIDE; n_taps];
         let mut targets = Vec::with_capacity(rows.len());
+        let mut gates = Vec::new();
         for (nth, row) in rows.clone().enumerate() {
             (self.places)(row, &mut places);
             let first_of_tile = nth - nth % tile_rows;
@@ -270,10 +286,15 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
                     taps[first_of_tile * n_taps + tap * rows_of_tile + nth % tile_rows] = run.as_ptr();
                 }
             }
+            let target = self.target.of(row);
             // SAFETY: `Target::check` has seen that every row lies within the output.
-            targets.push(unsafe { output.0.add(self.target.of(row)) });
+            targets.push(unsafe { output.0.add(target) });
+            if let Some(gate) = &self.finish.gate {
+                gates.push(gate.at(target, self.weights.n_columns));
+            }
         }
-        let block = Block { weights: self.weights, taps: &taps, targets: &targets, panels, clamp: self.clamp };
+        let (weights, finish) = (self.weights, self.finish);
+        let block = Block { weights, taps: &taps, targets: &targets, gates: &gates, panels, finish };
         // SAFETY: each pointer among the taps is the beginning of a slice of the length that is read, those among the
         // targets of as many numbers as there are columns; blocks and panels of other threads write elsewhere.
         unsafe { T::vectorized(block) };
@@ -302,8 +323,10 @@ struct Block<'a, T> {
     taps: &'a [*const T],
     /// `[row]`
     targets: &'a [*mut T],
+    /// `[row][column]`, where there is a gate.
+    gates: &'a [&'a [T]],
     panels: std::ops::Range<usize>,
-    clamp: Clamp<T>,
+    finish: Finish<'a, T>,
 }
 
 impl<T: Element> Loop<T> for Block<'_, T> {
@@ -313,14 +336,18 @@ impl<T: Element> Loop<T> for Block<'_, T> {
     unsafe fn run<L: Lanes<Number = T>>(self) {
         let (weights, n_taps) = (self.weights, self.weights.n_taps);
         let width = VECTORS * L::WIDTH;
+        if weights.layout == RightLayout::Columns {
+            // SAFETY: the caller's word.
+            return unsafe { self.multiply_few_columns::<L>() };
+        }
         for panel in self.panels {
             let first = panel * width;
             let n_columns = width.min(weights.n_columns - first);
             // Panels lie one behind the other, or side by side in rows.
-            let (begin, row_stride) = match weights.row_stride {
-                None if n_columns > L::WIDTH => (first * weights.depth(), width),
-                None => (first * weights.depth(), L::WIDTH),
-                Some(stride) => (first, stride),
+            let (begin, row_stride) = match weights.layout {
+                RightLayout::Rows { stride } => (first, stride),
+                _ if n_columns > L::WIDTH => (first * weights.depth(), width),
+                _ => (first * weights.depth(), L::WIDTH),
             };
             let panel_numbers = &weights.numbers[begin..];
             for (tile, targets) in self.targets.chunks(L::ROWS).enumerate() {
@@ -331,8 +358,9 @@ impl<T: Element> Loop<T> for Block<'_, T> {
                     weights: panel_numbers.as_ptr(),
                     row_stride,
                     bias: weights.bias[first..].as_ptr(),
-                    clamp: self.clamp,
+                    finish: self.finish,
                     targets,
+                    gates: self.gates.get(tile * L::ROWS..).unwrap_or_default(),
                     first,
                     n_columns,
                 };
@@ -340,6 +368,91 @@ impl<T: Element> Loop<T> for Block<'_, T> {
                 // its (padded) columns say, and so has the bias.
                 unsafe {
                     if n_columns > L::WIDTH { job.of_rows::<L, VECTORS>() } else { job.of_rows::<L, 1>() }
+                }
+            }
+        }
+    }
+}
+
+impl<T: Element> Block<'_, T> {
+    /// # Safety
+    /// As [`Block::run`].
+    #[inline(always)]
+    unsafe fn multiply_few_columns<L: Lanes<Number = T>>(&self) {
+        let n_taps = self.weights.n_taps;
+        for (tile, targets) in self.targets.chunks(L::ROWS).enumerate() {
+            let taps = &self.taps[tile * L::ROWS * n_taps..];
+            // SAFETY: rows of the tile, and columns that there are.
+            unsafe {
+                for first in (0..targets.len()).step_by(ROWS_OF_FEW) {
+                    match (self.weights.n_columns, targets.len() - first) {
+                        (1, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 1>(tile, taps, first),
+                        (2, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 2>(tile, taps, first),
+                        (3, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 3>(tile, taps, first),
+                        (4, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 4>(tile, taps, first),
+                        (n_columns, n_rows) => {
+                            for row in first..first + n_rows {
+                                match n_columns {
+                                    1 => self.few_columns::<L, 1, 1>(tile, taps, row),
+                                    2 => self.few_columns::<L, 1, 2>(tile, taps, row),
+                                    3 => self.few_columns::<L, 1, 3>(tile, taps, row),
+                                    _ => self.few_columns::<L, 1, 4>(tile, taps, row),
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// `ROWS` rows of a tile from `first` on times all `COLUMNS` columns, registers along the steps.
+    ///
+    /// # Safety
+    /// As [`Block::run`].
+    #[inline(always)]
+    unsafe fn few_columns<L: Lanes<Number = T>, const ROWS: usize, const COLUMNS: usize>(
+        &self,
+        tile: usize,
+        taps: &[*const T],
+        first: usize,
+    ) {
+        let Right { n_taps, length, .. } = self.weights;
+        let rows_of_tile = (self.targets.len() - tile * L::ROWS).min(L::ROWS);
+        let in_registers = length - length % L::WIDTH;
+        let mut rest = [[T::zero(); COLUMNS]; ROWS];
+        // SAFETY: every tap has `length` numbers, and so has each column of the weights for each tap.
+        unsafe {
+            let mut sums = [[L::splat(T::zero()); COLUMNS]; ROWS];
+            for tap in 0..n_taps {
+                let rows: [*const T; ROWS] =
+                    std::array::from_fn(|row| *taps.get_unchecked(tap * rows_of_tile + first + row));
+                let columns: [*const T; COLUMNS] = std::array::from_fn(|column| {
+                    self.weights.numbers.as_ptr().add((column * n_taps + tap) * length)
+                });
+                for step in (0..in_registers).step_by(L::WIDTH) {
+                    let weights: [L::Vector; COLUMNS] = std::array::from_fn(|column| L::load(columns[column].add(step)));
+                    for row in 0..ROWS {
+                        let numbers = L::load(rows[row].add(step));
+                        for column in 0..COLUMNS {
+                            sums[row][column] = L::multiply_add(numbers, weights[column], sums[row][column]);
+                        }
+                    }
+                }
+                for step in in_registers..length {
+                    for row in 0..ROWS {
+                        for column in 0..COLUMNS {
+                            rest[row][column] += *rows[row].add(step) * *columns[column].add(step);
+                        }
+                    }
+                }
+            }
+            for row in 0..ROWS {
+                let nth = tile * L::ROWS + first + row;
+                for column in 0..COLUMNS {
+                    let sum = L::sum(sums[row][column]) + rest[row][column] + self.weights.bias[column];
+                    let value = self.gates.get(nth).map(|gate| gate[column]);
+                    *self.targets[nth].add(column) = self.finish.of(sum, value);
                 }
             }
         }
@@ -354,8 +467,9 @@ struct Tile<'a, T> {
     weights: *const T,
     row_stride: usize,
     bias: *const T,
-    clamp: Clamp<T>,
+    finish: Finish<'a, T>,
     targets: &'a [*mut T],
+    gates: &'a [&'a [T]],
     first: usize,
     n_columns: usize,
 }
@@ -407,11 +521,9 @@ impl<T: Element> Tile<'_, T> {
                     }
                 }
             }
-            let (low, high) = (L::splat(self.clamp.low), L::splat(self.clamp.high));
             for row in 0..ROWS {
                 for v in 0..N {
-                    let sum = L::at_most(L::at_least(sums[row][v], low), high);
-                    self.store::<L>(sum, row, v * L::WIDTH);
+                    self.store::<L>(sums[row][v], row, v * L::WIDTH);
                 }
             }
         }
@@ -425,14 +537,21 @@ impl<T: Element> Tile<'_, T> {
     unsafe fn store<L: Lanes<Number = T>>(&self, vector: L::Vector, row: usize, column: usize) {
         const WIDEST: usize = 16;
         let n_columns = self.n_columns.saturating_sub(column).min(L::WIDTH);
-        // SAFETY: the target has `n_columns` numbers from this column on, the array as many as a register.
+        let bounds = self.finish.gate.map(|gate| gate.bounds);
+        let values = self.gates.get(row).map(|gate| &gate[self.first + column..][..n_columns]);
+        // SAFETY: target and gate have `n_columns` numbers from this column on, the arrays as many as a register.
         unsafe {
             let target = self.targets[row].add(self.first + column);
             if n_columns == L::WIDTH {
-                return L::store(target, vector);
+                let gate = values.map(<[T]>::as_ptr).zip(bounds);
+                return L::store(target, Finish::of_register::<L>(self.finish.clamp, gate, vector));
             }
-            let mut numbers = [T::zero(); WIDEST];
-            L::store(numbers.as_mut_ptr(), vector);
+            let (mut numbers, mut gate) = ([T::zero(); WIDEST], [T::zero(); WIDEST]);
+            if let Some(values) = values {
+                gate[..n_columns].copy_from_slice(values);
+            }
+            let gate = bounds.map(|bounds| (gate.as_ptr(), bounds));
+            L::store(numbers.as_mut_ptr(), Finish::of_register::<L>(self.finish.clamp, gate, vector));
             target.copy_from_nonoverlapping(numbers.as_ptr(), n_columns);
         }
     }
@@ -440,6 +559,7 @@ impl<T: Element> Tile<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::finish::{Clamp, Gate};
     use super::*;
 
     fn numbers(n: usize, seed: usize) -> Vec<f32> {
@@ -463,7 +583,7 @@ mod tests {
                 places.iter_mut().enumerate().for_each(|(tap, at)| *at = place(row, tap));
             },
             target: Target::Listed(&targets),
-            clamp: Clamp { low: 0.0, high: 40.0 },
+            finish: Finish::clamp(Clamp { low: 0.0, high: 40.0 }),
         };
         for threads in [Threads::One, Threads::All] {
             let mut output = vec![-1.0; n_rows * (n_columns + 2)];
@@ -494,8 +614,39 @@ mod tests {
         for n_columns in [1, 7, 8, 15, 16, 17, 31, 32, 40, 64, 70] {
             check(5, [2, 3, n_columns]);
         }
+        for n_columns in 1..=4 {
+            check(27, [5, 35, n_columns]);
+        }
         check(700, [9, 16, 40]);
         check(49, [1, 300, 70]);
+    }
+
+    #[test]
+    fn a_gate_lets_pass_where_its_rectifier_was_between_its_bounds() {
+        for (n_columns, n_rows) in [(3, 9), (20, 5), (33, 14)] {
+            let length = 16;
+            let input = numbers(n_rows * length, 1);
+            let weights = numbers(length * n_columns, 2);
+            let packed = Packed::new([1, length, n_columns], None, |_, step, column| weights[step * n_columns + column]);
+            // Two images of as many rows, of which the gate's only row is the first alone.
+            let (values, image) = (numbers(n_rows * n_columns, 3), n_rows * n_columns);
+            let gate = Gate { values: &values, bounds: Clamp { low: 0.0, high: 6.0 }, image, rows: &[0, 0] };
+            let product = |finish| TapProduct {
+                input: &input,
+                weights: packed.right(),
+                n_rows: 2 * n_rows,
+                places: |row, places: &mut [usize]| places[0] = row % n_rows * length,
+                target: Target::Every { first: 0, stride: n_columns },
+                finish,
+            };
+            let (mut gated, mut plain) = (vec![1.0; 2 * image], vec![1.0; 2 * image]);
+            product(Finish { clamp: Clamp::none(), gate: Some(gate) }).run(&mut gated, Threads::All);
+            product(Finish::none()).run(&mut plain, Threads::All);
+            for (nth, (gated, plain)) in gated.iter().zip(&plain).enumerate() {
+                let value = values[nth % image];
+                assert_eq!(*gated, if value > 0.0 && value < 6.0 { *plain } else { 0.0 });
+            }
+        }
     }
 
     #[test]
@@ -507,7 +658,7 @@ mod tests {
             n_rows: 2,
             places: |row, places: &mut [usize]| places[0] = row,
             target: Target::Every { first: 0, stride: 3 },
-            clamp: Clamp { low: 0.0, high: 1.0 },
+            finish: Finish::clamp(Clamp { low: 0.0, high: 1.0 }),
         };
         let mut output = [0.0; 6];
         product.run(&mut output, Threads::All);
@@ -525,7 +676,7 @@ mod tests {
             n_rows: 2,
             places: |row, places: &mut [usize]| places[0] = row,
             target: Target::Every { first: 0, stride: 2 },
-            clamp: Clamp::none(),
+            finish: Finish::none(),
         };
         product.run(&mut [0.0; 6], Threads::All);
     }
