@@ -79,6 +79,8 @@ pub enum Encoding {
     Json,
     /// A NumPy file in the runtime folder; `data` is its path.
     Npy,
+    /// Not at all: they are computed and stay with the daemon, and later questions about them cost nothing.
+    None,
 }
 
 /// How an answer comes: accepted by every method that computes.

@@ -36,7 +36,7 @@ pub struct Tensor {
 pub enum TensorData {
     /// Base64 of little-endian f32, or (where `npy` was asked) an absolute path ending in `.npy`.
     Text(String),
-    /// Nested numbers.
+    /// Nested numbers; `null` where they stay with the daemon (`encoding: none`).
     Numbers(Value),
 }
 
@@ -74,6 +74,11 @@ impl Tensor {
     pub fn base64(shape: Vec<usize>, axes: Vec<Axis>, numbers: &[f32]) -> Self {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         Tensor { shape, axes, dtype: Dtype::F32, data: TensorData::Text(BASE64.encode(bytes)) }
+    }
+
+    /// A tensor whose numbers stay with the daemon.
+    pub fn without_numbers(shape: Vec<usize>, axes: Vec<Axis>) -> Self {
+        Tensor { shape, axes, dtype: Dtype::F32, data: TensorData::Numbers(Value::Null) }
     }
 
     /// A tensor whose numbers are nested JSON.

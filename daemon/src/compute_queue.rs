@@ -1,9 +1,11 @@
-//! Works a device's queue on one thread of its own: interactive queries first, then background jobs, each in order. Its
-//! kernels use all workers, so that two queries at once would only make both late. A query that nobody wants any more is
+//! Works a device's queue on one thread of its own: interactive queries first, then background jobs, each in order; a job
+//! that runs gives way to them at its pauses. Its kernels use all workers, so that two queries at once would only make
+//! both late. A query that nobody wants any more is
 //! skipped; a panic is an error of that query alone.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use client_protocol::{ErrorKind, ErrorObject};
@@ -66,14 +68,21 @@ impl Shared {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Runs what waits interactively, in the middle of a job.
+    fn give_way(&self) {
+        while let Some(work) = { self.lock().interactive.pop_front() } {
+            work();
+        }
+    }
+
     /// The next work, once there is some; none once the queue is closed and empty.
-    fn next(&self) -> Option<Work> {
+    fn next(&self) -> Option<(Urgency, Work)> {
         let mut lanes = self.lock();
         loop {
-            let next = lanes.interactive.pop_front();
-            if let Some(work) = next.or_else(|| lanes.background.pop_front()) {
+            let next = lanes.interactive.pop_front().map(|work| (Urgency::Interactive, work));
+            if let Some(next) = next.or_else(|| lanes.background.pop_front().map(|work| (Urgency::Background, work))) {
                 lanes.is_running = true;
-                return Some(work);
+                return Some(next);
             }
             if lanes.is_closed {
                 return None;
@@ -96,8 +105,13 @@ impl ComputeQueue {
         let shared = Arc::new(Shared::default());
         let of_thread = shared.clone();
         std::thread::Builder::new().name(format!("compute {device}")).stack_size(8 << 20).spawn(move || {
-            while let Some(work) = of_thread.next() {
-                work();
+            let give_way = of_thread.clone();
+            let pause: Rc<dyn Fn()> = Rc::new(move || give_way.give_way());
+            while let Some((urgency, work)) = of_thread.next() {
+                match urgency {
+                    Urgency::Interactive => work(),
+                    Urgency::Background => models::pause::with_pauses(pause.clone(), work),
+                }
                 of_thread.lock().is_running = false;
             }
         })?;
@@ -211,6 +225,48 @@ mod tests {
         release.send(()).unwrap();
         assert_eq!(waiting.await.unwrap().unwrap_err().kind(), Some(ErrorKind::Cancelled));
         assert_eq!(blocking.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_job_gives_way_between_its_steps() {
+        let queue = Arc::new(ComputeQueue::start("test", 9).unwrap());
+        let (order, ran) = mpsc::channel();
+        let (release, held) = mpsc::channel::<()>();
+        let job = tokio::spawn({
+            let (queue, order) = (queue.clone(), order.clone());
+            async move {
+                let steps = move || {
+                    order.send("first step").unwrap();
+                    held.recv().unwrap();
+                    models::pause::point();
+                    order.send("last step").unwrap();
+                    Ok(())
+                };
+                queue.run(Urgency::Background, &Token::default(), steps).await
+            }
+        });
+        while queue.running() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let query = tokio::spawn({
+            let queue = queue.clone();
+            async move {
+                let work = move || {
+                    // A query does not give way itself.
+                    models::pause::point();
+                    order.send("query").unwrap();
+                    Ok(())
+                };
+                queue.run(Urgency::Interactive, &Token::default(), work).await
+            }
+        });
+        while queue.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        release.send(()).unwrap();
+        query.await.unwrap().unwrap();
+        job.await.unwrap().unwrap();
+        assert_eq!(ran.try_iter().collect::<Vec<_>>(), ["first step", "query", "last step"]);
     }
 
     #[tokio::test]

@@ -132,9 +132,9 @@ impl HeldModel {
         }
     }
 
-    /// Bytes of its parameters.
+    /// Bytes of its parameters, and of what was made of them for the kernels.
     pub(crate) fn bytes(&self) -> usize {
-        self.graph.parameter_bytes()
+        self.graph.parameter_bytes() + self.graph.prepared_bytes()
     }
 }
 

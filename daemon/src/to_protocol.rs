@@ -66,6 +66,7 @@ impl Array {
             Encoding::Base64 => Ok(Tensor::base64(self.shape.clone(), self.axes.clone(), &self.numbers)),
             Encoding::Json => Ok(Tensor::nested(self.shape.clone(), self.axes.clone(), &self.numbers)),
             Encoding::Npy => self.write_npy(state),
+            Encoding::None => Ok(Tensor::without_numbers(self.shape.clone(), self.axes.clone())),
         }
     }
 

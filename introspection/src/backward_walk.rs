@@ -258,6 +258,7 @@ impl Walk<'_> {
                 continue;
             }
             self.interrupt.check()?;
+            models::pause::point();
             if let Some((rectifier, passing)) = self.rectifier_below(&consumers, until, idx)
                 && let Some(passed) = self.pass_through(NodeIdx(idx), &gradients, rectifier, passing)?
             {
@@ -288,12 +289,7 @@ impl Walk<'_> {
     }
 
     /// The rectifier that computed a node's only input for this node alone, where its rule can be part of the node's.
-    fn rectifier_below(
-        &self,
-        consumers: &[Vec<NodeIdx>],
-        until: &[Outlet],
-        idx: usize,
-    ) -> Option<(NodeIdx, Passing)> {
+    fn rectifier_below(&self, consumers: &[Vec<NodeIdx>], until: &[Outlet], idx: usize) -> Option<(NodeIdx, Passing)> {
         let [input] = self.graph.nodes()[idx].inputs[..] else { return None };
         let rectifier = input.node;
         let is_read = until.iter().any(|outlet| outlet.node == rectifier);

@@ -4,7 +4,9 @@
 use candle_core::{DType, Device, Tensor};
 use introspection::backward_walk::{Start, Walk};
 use introspection::rules::PlainGradient;
-use introspection::{Arrived, ClassChoice, OutputAxes, Question, ScoreOf, Target, cone, guided_backprop, resolve, saliency};
+use introspection::{
+    Arrived, ClassChoice, OutputAxes, Question, ScoreOf, Target, cone, guided_backprop, resolve, saliency,
+};
 use models::operators::{
     Activation, Arithmetic, AveragePool, BatchNorm, Concat, Convolution, ConvolutionParams, Dense, Flatten, MaxPool,
     Mean, Operand, Operator, PointwiseFunction, PoolWindow, Softmax,

@@ -12,6 +12,7 @@ mod kernels;
 pub mod loaders;
 pub mod operators;
 pub mod passes;
+pub mod pause;
 pub mod receptive_field;
 pub mod trace;
 pub mod value;

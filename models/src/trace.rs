@@ -42,12 +42,14 @@ impl Trace {
         let mut rectified: Vec<Option<Vec<Value>>> = vec![None; nodes.len()];
         for (idx, node) in nodes.iter().enumerate() {
             interrupt.check()?;
+            crate::pause::point();
             let of_node = if node.operator.as_input().is_some() {
                 vec![given.next().expect("`shapes` has checked that all inputs are there").clone()]
             } else if let Some(values) = rectified[idx].take() {
                 values
             } else if let Some((rectifier, low, high)) = rectifiers[idx]
-                && let Some(values) = trace.with_inputs(node, |inputs| node.operator.forward_clamped(inputs, low, high))?
+                && let Some(values) =
+                    trace.with_inputs(node, |inputs| node.operator.forward_clamped(inputs, low, high))?
             {
                 rectified[rectifier.0] = Some(values.map_err(|error| error.at_node(&node.name))?);
                 trace.values.push(vec![None; node.operator.n_outputs()]);

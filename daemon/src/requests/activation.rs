@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use client_protocol::activation::{GetParams, GetResult, LayerActivation, Reduce};
-use client_protocol::{Axis, ErrorObject};
+use client_protocol::{Axis, Encoding, ErrorObject, Settings, Tensor};
+use models::Outlet;
 use serde_json::json;
 
 use crate::draw;
+use crate::held_model::HeldModel;
 use crate::interrupt::Token;
-use crate::requests::asked;
+use crate::requests::asked::{self, AskedInput};
 use crate::requests::model::settings;
 use crate::state::State;
 use crate::to_protocol::{Array, axes_of};
@@ -16,12 +18,17 @@ use crate::to_protocol::{Array, axes_of};
 pub(crate) fn get(state: &Arc<State>, params: GetParams, token: &Token) -> Result<GetResult, ErrorObject> {
     let model = state.models().get(&params.model)?;
     let layers: Vec<_> = params.layer.as_slice().iter().map(|name| model.layer(name)).collect::<Result<_, _>>()?;
+    if stays_here(&params) {
+        return get_shapes(state, &model, &params, &layers, token);
+    }
     let mut of_layers: Vec<Vec<Array>> = vec![Vec::new(); layers.len()];
     let mut last = None;
     for input in params.input.as_slice() {
-        let asked = asked::input(state, &model, input, token)?;
+        let asked = asked::input_keeping(state, &model, input, &layers, token)?;
+        refuse_too_much(state, &asked, &layers, params.input.as_slice().len())?;
         for (layer, arrays) in layers.iter().zip(&mut of_layers) {
-            let array = Array::of(&asked::value(&asked.trace, *layer)?, None, axes_of(&model, &asked.prepared, *layer))?;
+            let array =
+                Array::of(&asked::value(&asked.trace, *layer)?, None, axes_of(&model, &asked.prepared, *layer))?;
             arrays.push(selected(array, &params)?);
         }
         last = Some(asked);
@@ -41,12 +48,62 @@ pub(crate) fn get(state: &Arc<State>, params: GetParams, token: &Token) -> Resul
             .map(|(layer, array)| Ok(LayerActivation { layer: layer.clone(), tensor: encode(array)? }))
             .collect::<Result<_, ErrorObject>>()
     });
-    let settings = settings([
-        ("channels", json!(params.channels)),
-        ("frames", json!(params.frames)),
-        ("reduce", json!(params.reduce)),
-    ]);
-    Ok(GetResult { tensor: encode(first)?, layers: layers.transpose()?, settings, picture })
+    Ok(GetResult { tensor: encode(first)?, layers: layers.transpose()?, settings: settings_of(&params), picture })
+}
+
+fn settings_of(params: &GetParams) -> Settings {
+    settings([("channels", json!(params.channels)), ("frames", json!(params.frames)), ("reduce", json!(params.reduce))])
+}
+
+/// Whether all that is asked is that the activations be there.
+fn stays_here(params: &GetParams) -> bool {
+    let is_whole = params.channels.is_none() && params.frames.is_none() && params.reduce == Reduce::None;
+    params.answer.encoding == Encoding::None && params.answer.picture.is_none() && is_whole
+}
+
+/// Computes activations, which stay in the cache of traces as its budget allows, and answers with their shapes.
+fn get_shapes(
+    state: &Arc<State>,
+    model: &HeldModel,
+    params: &GetParams,
+    layers: &[Outlet],
+    token: &Token,
+) -> Result<GetResult, ErrorObject> {
+    let mut tensors: Vec<Tensor> = Vec::new();
+    for input in params.input.as_slice() {
+        let asked = asked::input_keeping(state, model, input, layers, token)?;
+        let shape_of = |layer: &Outlet| {
+            let shape = asked.trace.shape(*layer)[1..].to_vec();
+            Tensor::without_numbers(shape, axes_of(model, &asked.prepared, *layer))
+        };
+        let of_input: Vec<Tensor> = layers.iter().map(shape_of).collect();
+        let differs = |(a, b): (&Tensor, &Tensor)| a.shape != b.shape;
+        if !tensors.is_empty() && tensors.iter().zip(&of_input).any(differs) {
+            let message = "the inputs give arrays of different shapes; ask for them one by one";
+            return Err(ErrorObject::invalid("input", message));
+        }
+        tensors = of_input;
+    }
+    if params.input.is_list() {
+        for tensor in &mut tensors {
+            tensor.shape.insert(0, params.input.as_slice().len());
+            tensor.axes.insert(0, Axis::named("input"));
+        }
+    }
+    let first = tensors.first().cloned();
+    let first = first.ok_or_else(|| ErrorObject::invalid("layer", "the list of layers or inputs is empty"))?;
+    let named = params.layer.as_slice().iter().zip(tensors);
+    let layers = named.map(|(layer, tensor)| LayerActivation { layer: layer.clone(), tensor }).collect();
+    let layers = params.layer.is_list().then_some(layers);
+    Ok(GetResult { tensor: first, layers, settings: settings_of(params), picture: None })
+}
+
+/// Refuses what would not fit, before it is copied.
+fn refuse_too_much(state: &State, asked: &AskedInput, layers: &[Outlet], n_inputs: usize) -> Result<(), ErrorObject> {
+    const COPIES: usize = 3;
+    let numbers: usize = layers.iter().map(|layer| asked.trace.shape(*layer).iter().product::<usize>()).sum();
+    let bytes = numbers.saturating_mul(n_inputs).saturating_mul(COPIES * size_of::<f32>());
+    asked::refuse_beyond(bytes, state.config.limits.query_bytes, "these activations together")
 }
 
 /// The channels and frames that are wanted, reduced along the spatial axes as asked.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use client_protocol::{ErrorKind, ErrorObject, InputRef, Place, ScoreOf, Target};
 use introspection::{ClassChoice, ResolvedTarget};
-use models::{Trace, receptive_field::nearest_place};
+use models::{Outlet, Trace, receptive_field::nearest_place};
 
 use crate::errors;
 use crate::held_input::{HeldInput, PreparedInput};
@@ -30,6 +30,17 @@ pub(crate) fn input(
     asked: &InputRef,
     token: &Token,
 ) -> Result<AskedInput, ErrorObject> {
+    input_keeping(state, model, asked, &[], token)
+}
+
+/// The same, with layers that will be read, so that an evaluation keeps them.
+pub(crate) fn input_keeping(
+    state: &State,
+    model: &HeldModel,
+    asked: &InputRef,
+    keep: &[Outlet],
+    token: &Token,
+) -> Result<AskedInput, ErrorObject> {
     let held = match asked {
         InputRef::Tensor(tensor) => {
             let input = input::from_tensor(tensor)?;
@@ -42,7 +53,7 @@ pub(crate) fn input(
         InputRef::Name(id) => state.inputs().get(id)?,
     };
     let prepared = held.prepared_for(model)?;
-    let trace = trace(state, model, &held, &prepared, token)?;
+    let trace = trace(state, model, &held, &prepared, keep, token)?;
     Ok(AskedInput { held, prepared, trace })
 }
 
@@ -51,6 +62,7 @@ fn trace(
     model: &HeldModel,
     held: &HeldInput,
     prepared: &PreparedInput,
+    keep: &[Outlet],
     token: &Token,
 ) -> Result<Arc<Trace>, ErrorObject> {
     let graph = &model.graph;
@@ -68,7 +80,7 @@ fn trace(
         let numbers: usize = shapes.iter().flatten().map(|shape| shape.iter().product::<usize>()).sum();
         refuse_beyond(numbers.saturating_mul(4), state.config.limits.query_bytes, "the activations of this input")?;
         let value = prepared.value.to_dtype(dtype_of(model)).map_err(of_model)?;
-        let trace = Trace::record(graph, &[value], token).map_err(of_model)?;
+        let trace = Trace::record_keeping(graph, &[value], keep, token).map_err(of_model)?;
         state.counters.forward_passes.fetch_add(1, Ordering::Relaxed);
         Ok(trace)
     };
@@ -76,7 +88,7 @@ fn trace(
 }
 
 /// A layer's value of a trace.
-pub(crate) fn value(trace: &Trace, outlet: models::Outlet) -> Result<models::Value, ErrorObject> {
+pub(crate) fn value(trace: &Trace, outlet: Outlet) -> Result<models::Value, ErrorObject> {
     trace.value(outlet).map_err(|error| errors::of_model(error, None))
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use client_protocol::attribution::{
-    Attribution, CropStart, GradCamParams, GuidedGradCamParams, Interpolation, PlainParams, Post, Question, SaliencyParams,
+    Attribution, CropStart, GradCamParams, GuidedGradCamParams, Interpolation, PlainParams, Post, Question,
+    SaliencyParams,
 };
 use client_protocol::{Axis, ErrorKind, ErrorObject, OneOrMany, ResolvedTarget, Settings};
 use introspection::Arrived;

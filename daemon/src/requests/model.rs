@@ -138,8 +138,8 @@ fn read_source(state: &State, params: &LoadParams, description: &ModelDescriptio
             .value(path.as_str())
             .nearest(nearest(path, names)));
     }
-    let bytes = files::read_limited(path, "source", state.config.limits.file_bytes)?;
-    let hash = blake3::hash(&bytes).to_hex().to_string();
+    let bytes = files::map_limited(path, "source", state.config.limits.file_bytes)?;
+    let hash = files::hash_of(&bytes);
     let of_load = |error: LoadError| errors::of_load(error, path);
     if ["pth", "pt", "safetensors"].contains(&extension) {
         let entry = architecture_of(params, description)?;
@@ -208,10 +208,11 @@ fn zoo_weights(state: &State, entry: &zoo::Entry, params: &LoadParams) -> Result
             format!("the weights of `{}` are not on this machine (`{path}`); fetch them with `{fetch}`", entry.name);
         return Err(ErrorObject::new(ErrorKind::NotFound, message).field("source").value(entry.name).hint(fetch));
     }
-    let bytes = files::read_limited(&path, "weights", state.config.limits.file_bytes)?;
+    let bytes = files::map_limited(&path, "weights", state.config.limits.file_bytes)?;
+    let hash = files::hash_of(&bytes);
     let checkpoint = if path.ends_with(".safetensors") { safetensors::load(&bytes) } else { pth::load(&bytes) };
     let checkpoint = checkpoint.map_err(|error| errors::of_load(error, &path))?;
-    Ok((Weights::from_checkpoint(checkpoint), blake3::hash(&bytes).to_hex().to_string()))
+    Ok((Weights::from_checkpoint(checkpoint), hash))
 }
 
 /// Batch norms merged and numbers of the asked type.
@@ -403,7 +404,11 @@ pub(crate) fn forward(state: &Arc<State>, params: ForwardParams, token: &Token) 
     for input in params.input.as_slice() {
         let asked = asked::input(state, &model, input, token)?;
         for (outlet, arrays) in outlets.iter().zip(&mut of_outputs) {
-            arrays.push(Array::of(&asked::value(&asked.trace, *outlet)?, None, axes_of(&model, &asked.prepared, *outlet))?);
+            arrays.push(Array::of(
+                &asked::value(&asked.trace, *outlet)?,
+                None,
+                axes_of(&model, &asked.prepared, *outlet),
+            )?);
         }
     }
     let together = |mut arrays: Vec<Array>| match params.input.is_list() {

@@ -8,9 +8,9 @@ use rayon::prelude::*;
 
 use super::frequency::Sequence;
 use super::vectorized::depthwise::weigh_taps;
+use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::matrix::{Matrix, multiply_add};
 use super::vectorized::rows::{FEW_ROWS, times};
-use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::taps::{OUTSIDE, Packed, TapProduct, Target, Threads};
 use crate::element::Element;
 
@@ -164,8 +164,7 @@ impl<T: Element> ForwardWeights<T> {
             return ForwardWeights::Depthwise { weights: depthwise_weights(geometry, weights), bias };
         }
         if geometry.has_short_taps() {
-            let weight =
-                |_, step: usize, column| weights[geometry.weight(column, step % ins, taps[step / ins])];
+            let weight = |_, step: usize, column| weights[geometry.weight(column, step % ins, taps[step / ins])];
             return ForwardWeights::Patches(Packed::new([1, taps.len() * ins, outs], bias, weight));
         }
         let of_group = |group: usize| {
@@ -223,15 +222,15 @@ fn convolve_group<T: Element>(
     let n_rows = geometry.n_output_pixels();
     if geometry.is_pixelwise() {
         let places = |row: usize, places: &mut [usize]| places[0] = row * channels + first;
-        return TapProduct { input, weights: weights.right(), n_rows, places, target, finish }.run(output, Threads::All);
+        return TapProduct { input, weights: weights.right(), n_rows, places, target, finish }
+            .run(output, Threads::All);
     }
     let places = |row: usize, places: &mut [usize]| {
         let (image, [row, column]) = place(row, geometry.output);
         for (place, [tap_row, tap_column]) in places.iter_mut().zip(geometry.taps()) {
             let read = geometry.read_by(0, row, tap_row).zip(geometry.read_by(1, column, tap_column));
-            *place = read.map_or(OUTSIDE, |(row, column)| {
-                pixel(image, [row, column], geometry.input) * channels + first
-            });
+            *place =
+                read.map_or(OUTSIDE, |(row, column)| pixel(image, [row, column], geometry.input) * channels + first);
         }
     };
     TapProduct { input, weights: weights.right(), n_rows, places, target, finish }.run(output, Threads::All);
@@ -254,7 +253,8 @@ fn convolve_patches<T: Element>(
         }
         let places = |row: usize, places: &mut [usize]| places[0] = row * patch;
         let target = Target::Every { first: 0, stride: geometry.channels_out };
-        TapProduct { input: &patches, weights: weights.right(), n_rows, places, target, finish }.run(output, Threads::One);
+        TapProduct { input: &patches, weights: weights.right(), n_rows, places, target, finish }
+            .run(output, Threads::One);
     });
 }
 

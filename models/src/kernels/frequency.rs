@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::taps::{Packed, PanelMut, Right, TapProduct, Target, Threads, columns_read};
 use crate::element::Element;
+use crate::pause;
 
 /// A convolution along time without dilation or groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,8 +189,14 @@ impl<T: Element> FrequencyWeights<T> {
                 }
                 let places = |row: usize, places: &mut [usize]| places[0] = row * n_frames;
                 let target = Target::Every { first: 0, stride: width };
-                let product =
-                    TapProduct { input: &of_kernel, weights: frames.right(), n_rows: block, places, target, finish: Finish::none() };
+                let product = TapProduct {
+                    input: &of_kernel,
+                    weights: frames.right(),
+                    n_rows: block,
+                    places,
+                    target,
+                    finish: Finish::none(),
+                };
                 product.run(&mut components, Threads::One);
                 for (frequency, panel) in panels.iter_mut().enumerate() {
                     for tap in 0..n_taps(frequency) {
@@ -270,6 +277,7 @@ impl<T: Element> FrequencyWeights<T> {
             output.par_iter_mut().enumerate().for_each(|(block, output)| {
                 self.inverse_transform(&products[block * outs..], n_blocks * outs, clamp, output);
             });
+            pause::point();
         }
         output
     }
@@ -383,13 +391,15 @@ mod tests {
 
     /// The definition, with the output and the gradient of `Σ g y`.
     fn slow_twin(sequence: &Sequence, input: &[f64], weights: &[f64], gradient: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let Sequence { batch, input: frames, output: n, channels_in, channels_out, kernel, stride, padding } = *sequence;
+        let Sequence { batch, input: frames, output: n, channels_in, channels_out, kernel, stride, padding } =
+            *sequence;
         let (mut y, mut passed) = (vec![0.0; batch * n * channels_out], vec![0.0; input.len()]);
         for row in 0..batch {
             for (frame, out) in (0..n).flat_map(|frame| (0..channels_out).map(move |out| (frame, out))) {
                 let at = (row * n + frame) * channels_out + out;
                 for (tap, channel) in (0..kernel).flat_map(|tap| (0..channels_in).map(move |c| (tap, c))) {
-                    let Some(place) = (frame * stride + tap).checked_sub(padding).filter(|place| *place < frames) else {
+                    let Some(place) = (frame * stride + tap).checked_sub(padding).filter(|place| *place < frames)
+                    else {
                         continue;
                     };
                     let x = (row * frames + place) * channels_in + channel;

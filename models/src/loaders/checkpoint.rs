@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::LoadError;
+use super::file_bytes::first_not_finite;
 
 /// Named weights in f32, in the file's order.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +20,7 @@ impl Checkpoint {
     /// One more weight; a number that is none is an error.
     pub fn insert(&mut self, name: &str, shape: &[usize], numbers: Vec<f32>) -> Result<(), LoadError> {
         let what = || format!("weights `{name}`");
-        if let Some(index) = numbers.iter().position(|number| !number.is_finite()) {
+        if let Some(index) = first_not_finite(&numbers) {
             let reason = format!("number {index} is {}; every weight must be finite", numbers[index]);
             return Err(LoadError::Corrupt { what: what(), reason });
         }

@@ -1,11 +1,13 @@
 //! Networks from files' bytes: ONNX as it stands, weights with a builder of the zoo. No file is opened here.
 
 mod checkpoint;
+mod file_bytes;
 pub mod onnx;
 pub mod pth;
 pub mod safetensors;
 
 pub use checkpoint::{Checkpoint, Initial, Weights};
+pub use file_bytes::FileBytes;
 
 use crate::error::{ModelError, UnsupportedNode};
 

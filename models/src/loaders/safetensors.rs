@@ -3,10 +3,11 @@
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
-use super::{Checkpoint, LoadError};
+use super::file_bytes::singles;
+use super::{Checkpoint, FileBytes, LoadError};
 
 /// Reads all tensors as f32.
-pub fn load(bytes: &[u8]) -> Result<Checkpoint, LoadError> {
+pub fn load(bytes: &impl FileBytes) -> Result<Checkpoint, LoadError> {
     let corrupt = |error: safetensors::SafeTensorError| LoadError::Corrupt {
         what: "not a safetensors file, or a damaged one".to_owned(),
         reason: error.to_string(),
@@ -28,7 +29,10 @@ pub fn load(bytes: &[u8]) -> Result<Checkpoint, LoadError> {
             };
         }
         let numbers: Vec<f32> = match view.dtype() {
-            Dtype::F32 => read_as!(f32, 4, |number| number),
+            Dtype::F32 => {
+                let start = data.as_ptr().addr() - bytes.as_ptr().addr();
+                singles(bytes, start..start + data.len())
+            }
             Dtype::F64 => read_as!(f64, 8, |number: f64| number as f32),
             Dtype::F16 => read_as!(f16, 2, f16::to_f32),
             Dtype::BF16 => read_as!(bf16, 2, bf16::to_f32),

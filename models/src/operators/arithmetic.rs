@@ -156,7 +156,8 @@ impl Arithmetic {
                 let factor = derivative(function, T::zero(), T::zero());
                 if factor == T::one() { gradient.clone() } else { combine::<T>(gradient, gradient, |g, _| g * factor)? }
             } else {
-                let inputs = (0..backward.wanted.len()).map(|nth| backward.values.input(nth)).collect::<Result<Vec<_>>>()?;
+                let inputs =
+                    (0..backward.wanted.len()).map(|nth| backward.values.input(nth)).collect::<Result<Vec<_>>>()?;
                 let (left, right) = self.operands(&inputs.iter().collect::<Vec<_>>())?;
                 let slopes = combine::<T>(&left, &right, |l, r| derivative(function, l, r))?;
                 combine::<T>(gradient, &slopes.select_rows(backward.rows)?, |g, slope| g * slope)?

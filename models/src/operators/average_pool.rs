@@ -94,7 +94,8 @@ impl Operator for AveragePool {
         // Where padding does not count, windows at the edges have other divisors than those within.
         let is_uniform = self.count_include_pad || self.window.padding.iter().all(|&padding| padding == (0, 0));
         let window = self.window.without_padding();
-        (is_uniform && !self.window.ceil_mode).then(|| Arc::new(AveragePool { window, ..self.clone() }) as Arc<dyn Operator>)
+        (is_uniform && !self.window.ceil_mode)
+            .then(|| Arc::new(AveragePool { window, ..self.clone() }) as Arc<dyn Operator>)
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {

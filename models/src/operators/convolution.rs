@@ -268,9 +268,8 @@ impl Operator for Convolution {
     }
 
     fn forward_clamped(&self, inputs: &[&Value], low: f64, high: f64) -> Option<Result<Vec<Value>>> {
-        let clamped = || {
-            with_element!(self.params.weight.dtype(), T => Ok(vec![self.forward_as::<T>(inputs[0], low, high)?]))
-        };
+        let clamped =
+            || with_element!(self.params.weight.dtype(), T => Ok(vec![self.forward_as::<T>(inputs[0], low, high)?]));
         Some(clamped())
     }
 

@@ -247,11 +247,7 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
 
     /// The gradient at what a rectifier read that computed the only input, where that saves a pass over the gradient;
     /// `None` where it does not.
-    fn gradient_through(
-        &self,
-        _backward: &Backward<'_>,
-        _rectifier: &RectifierBelow<'_>,
-    ) -> Option<Result<Value>> {
+    fn gradient_through(&self, _backward: &Backward<'_>, _rectifier: &RectifierBelow<'_>) -> Option<Result<Value>> {
         None
     }
 

@@ -1,8 +1,8 @@
 //! Sums over taps in which every channel has weights of its own: depthwise convolutions and their gradients.
 
+use super::finish::Finish;
 use super::lanes::Lanes;
 use super::run::Loop;
-use super::finish::Finish;
 use super::taps::OUTSIDE;
 use crate::element::Element;
 
@@ -150,9 +150,8 @@ mod tests {
             let input: Vec<f32> = (0..20 * n_channels).map(|i| (i % 13) as f32 - 6.0).collect();
             let weights: Vec<f32> = (0..n_taps * n_channels).map(|i| (i % 7) as f32 - 3.0).collect();
             let bias: Vec<f32> = (0..n_channels).map(|i| i as f32).collect();
-            let places: Vec<usize> = (0..n_pixels * n_taps)
-                .map(|i| if i % 4 == 3 { OUTSIDE } else { (i * 5 % 20) * n_channels })
-                .collect();
+            let places: Vec<usize> =
+                (0..n_pixels * n_taps).map(|i| if i % 4 == 3 { OUTSIDE } else { (i * 5 % 20) * n_channels }).collect();
             let mut output = vec![0.0; n_pixels * n_channels];
             let finish = Finish::clamp(Clamp { low: -5.0, high: 30.0 });
             weigh_taps(&input, &places, &weights, &bias, finish, &[], 1, &mut output);

@@ -46,7 +46,6 @@ impl<'a, T: Element> Gate<'a, T> {
     fn of(&self, number: T, value: T) -> T {
         if value > self.bounds.low && value < self.bounds.high { number } else { T::zero() }
     }
-
 }
 
 /// Clamps sums, then lets them pass a gate.

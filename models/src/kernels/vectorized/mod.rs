@@ -5,6 +5,9 @@
 //! loops fast, and threads write to interleaved but disjoint parts of one output. Every function that leaves this
 //! module is safe: it checks all places it will read and write before the loops start.
 
+// Several arrays of registers are walked by one index.
+#![allow(clippy::needless_range_loop)]
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -50,12 +50,7 @@ impl<T: Element> Lanes for Plain<T> {
     }
 
     #[inline(always)]
-    unsafe fn where_between(
-        vector: [T; WIDTH],
-        gate: [T; WIDTH],
-        low: [T; WIDTH],
-        high: [T; WIDTH],
-    ) -> [T; WIDTH] {
+    unsafe fn where_between(vector: [T; WIDTH], gate: [T; WIDTH], low: [T; WIDTH], high: [T; WIDTH]) -> [T; WIDTH] {
         let of_lane = |lane: usize| gate[lane] > low[lane] && gate[lane] < high[lane];
         std::array::from_fn(|lane| if of_lane(lane) { vector[lane] } else { T::zero() })
     }

@@ -110,7 +110,8 @@ unsafe fn dots<L: Lanes, const N: usize>(left: &[L::Number], matrix: &[L::Number
 pub(crate) fn times<T: Element>(left: &[T], matrix: &[T], k: usize) -> Vec<T> {
     let n = matrix.len() / k;
     let n_rows = left.len() / n;
-    let met: Vec<usize> = (0..n).filter(|&at| left.iter().skip(at).step_by(n).any(|number| !number.is_zero())).collect();
+    let met: Vec<usize> =
+        (0..n).filter(|&at| left.iter().skip(at).step_by(n).any(|number| !number.is_zero())).collect();
     let part = k.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(T::width()).min(COLUMNS);
     let sums_of_part = |nth: usize| {
         let columns = nth * part..k.min((nth + 1) * part);

@@ -108,4 +108,3 @@ unsafe fn with_avx512(job: impl Loop<f32>) {
 unsafe fn with_avx2(job: impl Loop<f32>) {
     unsafe { job.run::<Avx2>() }
 }
-

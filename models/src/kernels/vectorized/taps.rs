@@ -13,6 +13,7 @@ use super::finish::Finish;
 use super::lanes::Lanes;
 use super::run::Loop;
 use crate::element::Element;
+use crate::pause;
 
 /// Registers across a whole panel.
 const VECTORS: usize = 2;
@@ -247,9 +248,14 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
         }
         let blocks: Vec<_> = self.in_blocks().collect();
         let parts = panel_parts(self.weights.n_panels(), blocks.len());
-        (0..blocks.len() * parts.len()).into_par_iter().for_each(|task| {
-            self.block(&zeros, blocks[task / parts.len()].clone(), parts[task % parts.len()].clone(), &output);
-        });
+        let n_tasks = blocks.len() * parts.len();
+        let between_pauses = (n_tasks * pause::MULTIPLICATIONS / n_products).max(1);
+        for first in (0..n_tasks).step_by(between_pauses) {
+            (first..n_tasks.min(first + between_pauses)).into_par_iter().for_each(|task| {
+                self.block(&zeros, blocks[task / parts.len()].clone(), parts[task % parts.len()].clone(), &output);
+            });
+            pause::point();
+        }
     }
 
     /// Rows in blocks whose input stays in a core's cache while all panels pass over it.
@@ -366,9 +372,7 @@ impl<T: Element> Loop<T> for Block<'_, T> {
                 };
                 // SAFETY: the caller's word for taps and targets; the panel has as many numbers as taps, steps and
                 // its (padded) columns say, and so has the bias.
-                unsafe {
-                    if n_columns > L::WIDTH { job.of_rows::<L, VECTORS>() } else { job.of_rows::<L, 1>() }
-                }
+                unsafe { if n_columns > L::WIDTH { job.of_rows::<L, VECTORS>() } else { job.of_rows::<L, 1>() } }
             }
         }
     }
@@ -427,11 +431,11 @@ impl<T: Element> Block<'_, T> {
             for tap in 0..n_taps {
                 let rows: [*const T; ROWS] =
                     std::array::from_fn(|row| *taps.get_unchecked(tap * rows_of_tile + first + row));
-                let columns: [*const T; COLUMNS] = std::array::from_fn(|column| {
-                    self.weights.numbers.as_ptr().add((column * n_taps + tap) * length)
-                });
+                let columns: [*const T; COLUMNS] =
+                    std::array::from_fn(|column| self.weights.numbers.as_ptr().add((column * n_taps + tap) * length));
                 for step in (0..in_registers).step_by(L::WIDTH) {
-                    let weights: [L::Vector; COLUMNS] = std::array::from_fn(|column| L::load(columns[column].add(step)));
+                    let weights: [L::Vector; COLUMNS] =
+                        std::array::from_fn(|column| L::load(columns[column].add(step)));
                     for row in 0..ROWS {
                         let numbers = L::load(rows[row].add(step));
                         for column in 0..COLUMNS {
@@ -627,7 +631,8 @@ mod tests {
             let length = 16;
             let input = numbers(n_rows * length, 1);
             let weights = numbers(length * n_columns, 2);
-            let packed = Packed::new([1, length, n_columns], None, |_, step, column| weights[step * n_columns + column]);
+            let packed =
+                Packed::new([1, length, n_columns], None, |_, step, column| weights[step * n_columns + column]);
             // Two images of as many rows, of which the gate's only row is the first alone.
             let (values, image) = (numbers(n_rows * n_columns, 3), n_rows * n_columns);
             let gate = Gate { values: &values, bounds: Clamp { low: 0.0, high: 6.0 }, image, rows: &[0, 0] };

@@ -13,10 +13,11 @@ use std::collections::HashMap;
 use half::{bf16, f16};
 
 use self::objects::{Object, Pickle, StorageType, TensorRef};
-use super::{Checkpoint, LoadError};
+use super::file_bytes::singles;
+use super::{Checkpoint, FileBytes, LoadError};
 
 /// Reads all weights as f32; dictionaries that wrap the weights (`state_dict`, `model`) are opened.
-pub fn load(bytes: &[u8]) -> Result<Checkpoint, LoadError> {
+pub fn load(bytes: &impl FileBytes) -> Result<Checkpoint, LoadError> {
     let file = if bytes.starts_with(b"PK\x03\x04") { zipped::read(bytes)? } else { legacy::read(bytes)? };
     let entries = weights_of(&file.pickle, file.pickle.root(), MOST_WRAPPERS).ok_or_else(|| {
         LoadError::UnsupportedFormat("the file holds no dictionary of weights; save `model.state_dict()`".to_owned())
@@ -24,7 +25,7 @@ pub fn load(bytes: &[u8]) -> Result<Checkpoint, LoadError> {
     let mut checkpoint = Checkpoint::new();
     let mut n_left = bytes.len();
     for (name, tensor) in entries {
-        let numbers = numbers_of(tensor, &file.storages, name, &mut n_left)?;
+        let numbers = numbers_of(tensor, bytes, &file.storages, name, &mut n_left)?;
         checkpoint.insert(name, &tensor.shape, numbers)?;
     }
     Ok(checkpoint)
@@ -73,6 +74,7 @@ fn weights_of<'a>(
 /// a small file ask for all memory there is; as many numbers as the file has bytes are enough for weights that share.
 fn numbers_of(
     tensor: &TensorRef,
+    bytes: &impl FileBytes,
     storages: &HashMap<String, &[u8]>,
     name: &str,
     n_left: &mut usize,
@@ -107,6 +109,10 @@ fn numbers_of(
     let row_major = tensor.shape.iter().zip(&tensor.strides).rev().try_fold(1usize, |expected, (&length, &stride)| {
         (length == 1 || stride == expected).then_some(expected * length)
     });
+    if row_major.is_some() && tensor.storage.element == StorageType::Float {
+        let start = storage.as_ptr().addr() - bytes.as_ptr().addr() + tensor.offset * width;
+        return Ok(singles(bytes, start..start + length * width));
+    }
     if row_major.is_some() {
         return Ok((tensor.offset..tensor.offset + length).map(number_at).collect());
     }

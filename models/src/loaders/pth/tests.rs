@@ -43,14 +43,14 @@ fn dict(entries: &[(&str, &[u8])]) -> Vec<u8> {
 
 #[track_caller]
 fn refused(bytes: &[u8], with: &str) {
-    let error = load(bytes).unwrap_err().to_string();
+    let error = load(&bytes).unwrap_err().to_string();
     assert!(error.contains(with), "{error}");
 }
 
 #[test]
 fn both_formats_hold_the_same_weights() {
     for bytes in [LEGACY, ZIPPED] {
-        let checkpoint = load(bytes).unwrap();
+        let checkpoint = load(&bytes).unwrap();
         assert_eq!(
             checkpoint.names().collect::<Vec<_>>(),
             ["conv.weight", "conv.transposed", "conv.half", "bn.num_batches_tracked"]
@@ -87,7 +87,7 @@ fn a_pickle_that_would_run_code_is_refused_by_name() {
 fn a_torn_file_is_an_error_wherever_it_is_torn() {
     for bytes in [LEGACY, ZIPPED] {
         for length in 0..bytes.len() {
-            assert!(load(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
+            assert!(load(&&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
         }
     }
 }
