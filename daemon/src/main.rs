@@ -36,10 +36,6 @@ use crate::options::{LogFormat, Options};
 use crate::state::{Config, State};
 use crate::transports::{Acceptor, Guard, default_socket, take_socket};
 
-/// Activations come and go by the megabyte; this allocator keeps their pages, which the system would have to clear again.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Queries that may wait for a device.
 const WAITING_QUERIES: usize = 4096;
 

@@ -130,7 +130,7 @@ impl Geometry {
 }
 
 /// The pixel of a place in a batch of images.
-fn pixel(image: usize, [row, column]: [usize; 2], [rows, columns]: [usize; 2]) -> usize {
+pub(super) fn pixel(image: usize, [row, column]: [usize; 2], [rows, columns]: [usize; 2]) -> usize {
     (image * rows + row) * columns + column
 }
 

@@ -13,6 +13,7 @@ use crate::kernels::Prepared;
 use crate::kernels::convolution::{BackwardWeights, ForwardWeights, Geometry, spread_gradient};
 use crate::kernels::frequency::{FrequencyWeights, Sequence};
 use crate::kernels::vectorized::finish::{Clamp, Finish, Gate};
+use crate::kernels::winograd::{self, WinogradWeights};
 use crate::value::{Layout, Value};
 
 /// What a convolution is made from, unchecked; vectors have an entry for each spatial axis.
@@ -156,6 +157,11 @@ impl Convolution {
                 let weights = prepared.forward_frequency.get_or_make(FrequencyWeights::bytes, make);
                 weights.convolve(&sequence, &numbers, clamp)
             }
+            None if winograd::pays(&geometry) => {
+                let make = || WinogradWeights::forward(&geometry, &weights, bias);
+                let weights = prepared.forward_winograd.get_or_make(WinogradWeights::bytes, make);
+                weights.convolve(&geometry, &numbers, Finish::clamp(clamp))
+            }
             None => {
                 let make = || ForwardWeights::new(&geometry, &weights, bias);
                 prepared.forward.get_or_make(ForwardWeights::bytes, make).convolve(&geometry, &numbers, clamp)
@@ -191,14 +197,21 @@ impl Convolution {
             finish.apply(&mut numbers);
             numbers
         };
-        let numbers = match geometry.sequence().filter(Sequence::gradient_pays_in_frequency_domain) {
+        let sequence = geometry.sequence().filter(Sequence::gradient_pays_in_frequency_domain);
+        let tiled = winograd::backward(&geometry).filter(winograd::pays);
+        let numbers = match (sequence, tiled) {
             _ if geometry.has_few_outputs() => finished(spread_gradient(&geometry, &arrived, &weights)),
-            Some(sequence) => {
+            (Some(sequence), _) => {
                 let make = || FrequencyWeights::backward(&sequence, &weights);
                 let weights = prepared.backward_frequency.get_or_make(FrequencyWeights::bytes, make);
                 finished(weights.input_gradient(&sequence, &arrived))
             }
-            None => {
+            (None, Some(tiled)) => {
+                let make = || WinogradWeights::backward(&geometry, &weights);
+                let weights = prepared.backward_winograd.get_or_make(WinogradWeights::bytes, make);
+                weights.convolve(&tiled, &arrived, finish)
+            }
+            (None, None) => {
                 let make = || BackwardWeights::new(&geometry, &weights);
                 let weights = prepared.backward.get_or_make(BackwardWeights::bytes, make);
                 weights.input_gradient(&geometry, &arrived, finish)
@@ -213,14 +226,17 @@ impl Convolution {
 struct PreparedWeights {
     forward: Prepared,
     forward_frequency: Prepared,
+    forward_winograd: Prepared,
     backward: Prepared,
     backward_frequency: Prepared,
+    backward_winograd: Prepared,
 }
 
 impl PreparedWeights {
     fn bytes(&self) -> usize {
-        let all = [&self.forward, &self.forward_frequency, &self.backward, &self.backward_frequency];
-        all.into_iter().map(Prepared::bytes).sum()
+        let forward = [&self.forward, &self.forward_frequency, &self.forward_winograd];
+        let backward = [&self.backward, &self.backward_frequency, &self.backward_winograd];
+        forward.into_iter().chain(backward).map(Prepared::bytes).sum()
     }
 }
 

@@ -42,8 +42,16 @@ impl<'a, T: Element> Gate<'a, T> {
         &self.values[start..start + length]
     }
 
+    /// Stores numbers that belong at a place, as far as they pass.
+    pub(crate) fn pass(&self, numbers: &[T], place: usize, stored: &mut [T]) {
+        let values = self.at(place, numbers.len());
+        for ((stored, &number), &value) in stored.iter_mut().zip(numbers).zip(values) {
+            *stored = self.of(number, value);
+        }
+    }
+
     /// A number, or zero where it does not pass.
-    fn of(&self, number: T, value: T) -> T {
+    pub(super) fn of(&self, number: T, value: T) -> T {
         if value > self.bounds.low && value < self.bounds.high { number } else { T::zero() }
     }
 }

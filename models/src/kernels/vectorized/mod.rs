@@ -21,5 +21,6 @@ mod plain;
 pub(crate) mod rows;
 mod run;
 pub(crate) mod taps;
+pub(crate) mod winograd;
 
 pub(crate) use run::Vectorized;

@@ -24,6 +24,9 @@ const FEW_COLUMNS: usize = 4;
 /// Rows whose sums with a few columns are kept in registers together.
 const ROWS_OF_FEW: usize = 4;
 
+/// Columns of the widest panel.
+const WIDEST: usize = 32;
+
 /// Where a tap has no numbers: it counts as zeros.
 pub(crate) const OUTSIDE: usize = usize::MAX;
 
@@ -525,38 +528,41 @@ impl<T: Element> Tile<'_, T> {
                     }
                 }
             }
+            let (low, high) = (L::splat(self.finish.clamp.low), L::splat(self.finish.clamp.high));
+            let is_plain = self.finish.gate.is_none() && self.n_columns == N * L::WIDTH;
+            // Nothing but stores follows the registers: were they indexed in a loop that is not unrolled, all sums would
+            // live in memory.
+            let mut beside = [[T::zero(); WIDEST]; ROWS];
             for row in 0..ROWS {
+                let target = if is_plain { self.targets[row].add(self.first) } else { beside[row].as_mut_ptr() };
                 for v in 0..N {
-                    self.store::<L>(sums[row][v], row, v * L::WIDTH);
+                    L::store(target.add(v * L::WIDTH), L::at_most(L::at_least(sums[row][v], low), high));
                 }
+            }
+            if !is_plain {
+                self.store_some::<L, ROWS>(&beside);
             }
         }
     }
 
-    /// Stores what the output has of a register's columns.
+    /// Stores clamped sums through the gate, and of the last panel only the columns that there are.
     ///
     /// # Safety
-    /// As [`Block::run`].
+    /// As [`Block::run`], with `ROWS` targets.
     #[inline(always)]
-    unsafe fn store<L: Lanes<Number = T>>(&self, vector: L::Vector, row: usize, column: usize) {
-        const WIDEST: usize = 16;
-        let n_columns = self.n_columns.saturating_sub(column).min(L::WIDTH);
-        let bounds = self.finish.gate.map(|gate| gate.bounds);
-        let values = self.gates.get(row).map(|gate| &gate[self.first + column..][..n_columns]);
-        // SAFETY: target and gate have `n_columns` numbers from this column on, the arrays as many as a register.
-        unsafe {
-            let target = self.targets[row].add(self.first + column);
-            if n_columns == L::WIDTH {
-                let gate = values.map(<[T]>::as_ptr).zip(bounds);
-                return L::store(target, Finish::of_register::<L>(self.finish.clamp, gate, vector));
+    unsafe fn store_some<L: Lanes<Number = T>, const ROWS: usize>(&self, sums: &[[T; WIDEST]; ROWS]) {
+        for (row, sums) in sums.iter().enumerate() {
+            // SAFETY: targets and gates have as many numbers as there are columns.
+            let target = unsafe { std::slice::from_raw_parts_mut(self.targets[row].add(self.first), self.n_columns) };
+            match self.finish.gate.zip(self.gates.get(row)) {
+                None => target.copy_from_slice(&sums[..self.n_columns]),
+                Some((gate, values)) => {
+                    let values = &values[self.first..][..self.n_columns];
+                    for ((target, &sum), &value) in target.iter_mut().zip(sums).zip(values) {
+                        *target = gate.of(sum, value);
+                    }
+                }
             }
-            let (mut numbers, mut gate) = ([T::zero(); WIDEST], [T::zero(); WIDEST]);
-            if let Some(values) = values {
-                gate[..n_columns].copy_from_slice(values);
-            }
-            let gate = bounds.map(|bounds| (gate.as_ptr(), bounds));
-            L::store(numbers.as_mut_ptr(), Finish::of_register::<L>(self.finish.clamp, gate, vector));
-            target.copy_from_nonoverlapping(numbers.as_ptr(), n_columns);
         }
     }
 }
