@@ -7,6 +7,10 @@
 //! A real block has `n` real components: `C_0, C_1, S_1, C_2, S_2, …, C_{n/2}`, cosines and sines, with the spectrum
 //! `C - iS`. A correlation multiplies by the conjugate of the weights' spectrum:
 //! `C_y = C_x C_w + S_x S_w`, `S_y = S_x C_w - C_x S_w`.
+//!
+//! The gradient to the input is a convolution with the same weights: it runs through the same formula with the waves of
+//! its blocks running backwards (all sines negated), and with every frequency's matrix of weights transposed, for which
+//! they are read as the left side of a product instead. So weights are transformed and held once for both directions.
 
 use std::borrow::Cow;
 use std::f64::consts::PI;
@@ -33,7 +37,7 @@ pub(crate) struct Sequence {
 }
 
 /// How many multiplications a weight is worth that has to be fetched from memory.
-const FETCH: usize = 12;
+const FETCH: usize = 24;
 
 impl Sequence {
     /// Kernel frames once the stride is folded into the channels.
@@ -75,19 +79,25 @@ impl Sequence {
         self.backward().pays_in_frequency_domain()
     }
 
-    /// What the gradient to the input is: the flipped kernel over what arrives, giving folded and padded frames.
+    /// What the gradient to the input is: a convolution of what arrives, giving the folded frames that hold the input.
     fn backward(&self) -> Sequence {
         let kernel = self.folded_kernel();
+        let first = self.first_folded_frame();
         Sequence {
             batch: self.batch,
             input: self.output,
-            output: self.output + kernel - 1,
+            output: (self.padding + self.input).div_ceil(self.stride).min(self.output + kernel - 1) - first,
             channels_in: self.channels_out,
             channels_out: self.folded_channels(),
             kernel,
             stride: 1,
-            padding: kernel - 1,
+            padding: kernel - 1 - first,
         }
+    }
+
+    /// The first folded frame that holds a frame of the input, and so the first whose gradient is asked.
+    fn first_folded_frame(&self) -> usize {
+        (self.padding / self.stride).min(self.folded_kernel() - 1)
     }
 }
 
@@ -103,66 +113,100 @@ fn first_component(frequency: usize) -> usize {
     (2 * frequency).saturating_sub(1)
 }
 
+/// Whether what comes in is an input, or a gradient that arrives at the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Backward,
+}
+
+impl Direction {
+    /// A frame of a block as the waves count it.
+    fn frame(self, frame: usize, block: usize) -> usize {
+        match self {
+            Direction::Forward => frame,
+            Direction::Backward => block - frame,
+        }
+    }
+}
+
 fn waves<T: Element>(components: Range<usize>, frames: impl Iterator<Item = usize> + Clone, block: usize) -> Vec<T> {
     let of_component = |component| frames.clone().map(move |frame| T::of(wave(component, frame, block)));
     components.flat_map(of_component).collect()
 }
 
-/// A sequence's weights in the frequency domain.
+/// The transforms of one direction.
+#[derive(Debug)]
+struct Transforms<T> {
+    /// `[component, frame]`; forward, behind the components, the cosines of frequencies with a sine, negated
+    into: Vec<T>,
+    /// `[output frame, component]`
+    back: Vec<T>,
+    /// `[output channel]`, and zeros that fill a register
+    bias: Vec<T>,
+}
+
+impl<T: Element> Transforms<T> {
+    fn new(direction: Direction, block: usize, n_frames: usize, mut bias: Vec<T>) -> Self {
+        let half = block / 2;
+        let all = (0..block).map(|frame| direction.frame(frame, block));
+        let mut into = waves(0..block, all.clone(), block);
+        if direction == Direction::Forward {
+            for frequency in 1..half {
+                let cosine = waves::<T>(first_component(frequency)..2 * frequency, all.clone(), block);
+                into.extend(cosine.into_iter().map(|cosine| -cosine));
+            }
+        }
+        // A frame is valid where no wave reached it from around the block's end.
+        let valid = match direction {
+            Direction::Forward => 0..block - n_frames + 1,
+            Direction::Backward => n_frames - 1..block,
+        };
+        let share = |component: usize| if component == 0 || component == block - 1 { 1.0 } else { 2.0 } / block as f64;
+        let back_at = |(frame, component)| T::of(share(component) * wave(component, frame, block));
+        let places = valid
+            .map(|frame| direction.frame(frame, block))
+            .flat_map(|frame| (0..block).map(move |component| (frame, component)));
+        bias.resize(columns_read::<T>(bias.len()), T::zero());
+        Transforms { into, back: places.map(back_at).collect(), bias }
+    }
+
+    /// Components of a spectrum, with the negated cosines.
+    fn n_components(&self, block: usize) -> usize {
+        self.into.len() / block
+    }
+}
+
+/// A sequence's weights in the frequency domain, for both directions.
 #[derive(Debug)]
 pub(crate) struct FrequencyWeights<T> {
     /// Frames in a block.
     block: usize,
-    /// `[component, frame]`, and behind the components the cosines of frequencies with a sine, negated
-    transform: Vec<T>,
-    /// `[output frame, component]`
-    inverse: Vec<T>,
+    forward: Transforms<T>,
+    backward: Transforms<T>,
     /// For each frequency the weights' cosines and sines as two taps; the first and the last have no sine.
     frequencies: Vec<Packed<T>>,
-    /// `[out]`, and zeros that fill a register
-    bias: Vec<T>,
+    /// Folded channels of the input.
+    n_ins: usize,
     n_outs: usize,
 }
 
 impl<T: Element> FrequencyWeights<T> {
-    /// The weights for the convolution itself.
+    /// Transforms them.
     ///
     /// # Shapes
     /// - `weights`: `[out, in, frame]`, `bias`: `[out]`
-    pub(crate) fn forward(sequence: &Sequence, weights: &[T], bias: Option<&[T]>) -> Self {
+    pub(crate) fn new(sequence: &Sequence, weights: &[T], bias: Option<&[T]>) -> Self {
         let channels = sequence.channels_in;
+        let (ins, outs) = (sequence.folded_channels(), sequence.channels_out);
+        // The fold of a folded channel, and its pair of channels within the weights.
         let place = |input: usize, out: usize| (input / channels, out * channels + input % channels);
-        let sizes = [sequence.folded_channels(), sequence.channels_out];
-        FrequencyWeights::new(sequence, weights, bias, sizes, false, place)
-    }
-
-    /// The weights for the gradient to the input.
-    ///
-    /// # Shapes
-    /// - `weights`: `[out, in, frame]`
-    pub(crate) fn backward(sequence: &Sequence, weights: &[T]) -> Self {
-        let channels = sequence.channels_in;
-        let place = |input: usize, out: usize| (out / channels, input * channels + out % channels);
-        let sizes = [sequence.channels_out, sequence.folded_channels()];
-        FrequencyWeights::new(sequence, weights, None, sizes, true, place)
-    }
-
-    /// `place(in, out)` is the fold and the pair of channels within the weights.
-    fn new(
-        sequence: &Sequence,
-        weights: &[T],
-        bias: Option<&[T]>,
-        [ins, outs]: [usize; 2],
-        is_flipped: bool,
-        place: impl Fn(usize, usize) -> (usize, usize) + Sync,
-    ) -> Self {
         let (block, n_frames) = (sequence.block(), sequence.folded_kernel());
         let half = block / 2;
         let n_taps = |frequency: usize| if frequency == 0 || frequency == half { 1 } else { 2 };
         let mut frequencies: Vec<Packed<T>> =
             (0..=half).map(|frequency| Packed::zeros([n_taps(frequency), ins, outs])).collect();
-        let in_kernel = (0..n_frames).map(|frame| if is_flipped { n_frames - 1 - frame } else { frame });
-        let of_kernel = waves(0..block, in_kernel, block);
+        let of_kernel = waves(0..block, 0..n_frames, block);
         // The same columns of all frequencies are transformed together.
         let mut of_columns: Vec<Vec<PanelMut<'_, T>>> = Vec::new();
         for weights in &mut frequencies {
@@ -207,40 +251,40 @@ impl<T: Element> FrequencyWeights<T> {
                 }
             }
         });
-        let share = |component: usize| if component == 0 || component == block - 1 { 1.0 } else { 2.0 } / block as f64;
-        let inverse_at = |(frame, component)| T::of(share(component) * wave(component, frame, block));
-        let places = (0..=block - n_frames).flat_map(|frame| (0..block).map(move |component| (frame, component)));
-        let mut transform = waves(0..block, 0..block, block);
-        for frequency in 1..half {
-            let cosine = waves::<T>(first_component(frequency)..2 * frequency, 0..block, block);
-            transform.extend(cosine.into_iter().map(|cosine| -cosine));
-        }
-        let mut padded_bias = bias.map_or_else(|| vec![T::zero(); outs], <[T]>::to_vec);
-        padded_bias.resize(columns_read::<T>(outs), T::zero());
+        let bias = bias.map_or_else(|| vec![T::zero(); outs], <[T]>::to_vec);
         FrequencyWeights {
             block,
-            transform,
-            inverse: places.map(inverse_at).collect(),
+            forward: Transforms::new(Direction::Forward, block, n_frames, bias),
+            backward: Transforms::new(Direction::Backward, block, n_frames, vec![T::zero(); ins]),
             frequencies,
-            bias: padded_bias,
+            n_ins: ins,
             n_outs: outs,
         }
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.frequencies.iter().map(Packed::bytes).sum::<usize>() + 2 * size_of_val(&self.transform[..])
+        let transforms =
+            [&self.forward, &self.backward].map(|each| each.into.len() + each.back.len()).iter().sum::<usize>();
+        self.frequencies.iter().map(Packed::bytes).sum::<usize>() + transforms * size_of::<T>()
     }
 
-    /// The gradient to the input, with these weights made by [`FrequencyWeights::backward`].
+    fn transforms(&self, direction: Direction) -> &Transforms<T> {
+        match direction {
+            Direction::Forward => &self.forward,
+            Direction::Backward => &self.backward,
+        }
+    }
+
+    /// The gradient to the input.
     ///
     /// # Shapes
     /// - `gradient`: `[batch, output frame, out]`; returns `[batch, frame, in]`
     pub(crate) fn input_gradient(&self, sequence: &Sequence, gradient: &[T]) -> Vec<T> {
         let backward = sequence.backward();
-        let padded = self.convolve(&backward, gradient, Clamp::none());
+        let padded = self.pass(Direction::Backward, &backward, gradient, Clamp::none());
         let (row, padded_row) = (sequence.input * sequence.channels_in, backward.output * backward.channels_out);
-        let before = sequence.padding * sequence.channels_in;
+        let before = (sequence.padding - sequence.first_folded_frame() * sequence.stride) * sequence.channels_in;
         let mut input = vec![T::zero(); sequence.batch * row];
         for (input, padded) in input.chunks_exact_mut(row).zip(padded.chunks_exact(padded_row)) {
             // Frames at the end that no window reads stay zero.
@@ -255,11 +299,17 @@ impl<T: Element> FrequencyWeights<T> {
     /// # Shapes
     /// - `input`: `[batch, frame, in]`; returns `[batch, output frame, out]`
     pub(crate) fn convolve(&self, sequence: &Sequence, input: &[T], clamp: Clamp<T>) -> Vec<T> {
+        self.pass(Direction::Forward, sequence, input, clamp)
+    }
+
+    /// The convolution of what comes in, of this direction's sequence, clamped.
+    fn pass(&self, direction: Direction, sequence: &Sequence, input: &[T], clamp: Clamp<T>) -> Vec<T> {
         // The components of a band of blocks are held at once.
         const NUMBERS_IN_BAND: usize = 4 << 20;
         const BLOCKS_IN_BAND: usize = 16;
         let (channels, outs) = (sequence.folded_channels(), sequence.channels_out);
-        let n_valid = self.inverse.len() / self.block;
+        let transforms = self.transforms(direction);
+        let n_valid = transforms.back.len() / self.block;
         let mut output = vec![T::zero(); sequence.batch * sequence.output * outs];
         if output.is_empty() {
             return output;
@@ -271,11 +321,14 @@ impl<T: Element> FrequencyWeights<T> {
         for (nth, output) in blocks.chunks_mut(in_band).enumerate() {
             let place = |block: usize| (block / blocks_per_row, block % blocks_per_row * n_valid);
             let places: Vec<_> = (nth * in_band..nth * in_band + output.len()).map(place).collect();
-            let spectrum = self.spectrum(sequence, input, &places);
+            let spectrum = self.spectrum(transforms, sequence, input, &places);
             let n_blocks = output.len();
-            let products = self.products(&spectrum, n_blocks, channels);
+            let products = match direction {
+                Direction::Forward => self.products(&spectrum, n_blocks),
+                Direction::Backward => self.transposed_products(&spectrum, n_blocks),
+            };
             output.par_iter_mut().enumerate().for_each(|(block, output)| {
-                self.inverse_transform(&products[block * outs..], n_blocks * outs, clamp, output);
+                self.inverse_transform(transforms, &products[block * outs..], [n_blocks * outs, outs], clamp, output);
             });
             pause::point();
         }
@@ -308,12 +361,18 @@ impl<T: Element> FrequencyWeights<T> {
         Cow::Owned(frames)
     }
 
-    /// The components of the blocks at some places, and behind them the cosines of frequencies with a sine, negated.
+    /// The components of the blocks at some places, forward with the cosines of frequencies with a sine behind, negated.
     ///
     /// # Shapes
     /// - `places`: row and first output frame of each; returns `[block, component, channel]`
-    fn spectrum(&self, sequence: &Sequence, input: &[T], places: &[(usize, usize)]) -> Vec<T> {
-        let (channels, n_rows) = (sequence.folded_channels(), self.n_components());
+    fn spectrum(
+        &self,
+        transforms: &Transforms<T>,
+        sequence: &Sequence,
+        input: &[T],
+        places: &[(usize, usize)],
+    ) -> Vec<T> {
+        let (channels, n_rows) = (sequence.folded_channels(), transforms.n_components(self.block));
         let mut spectrum = vec![T::zero(); places.len() * n_rows * channels];
         let no_bias = vec![T::zero(); columns_read::<T>(channels)];
         spectrum.par_chunks_exact_mut(n_rows * channels).zip(places).for_each(|(components, place)| {
@@ -321,15 +380,27 @@ impl<T: Element> FrequencyWeights<T> {
             let weights = Right::matrix(&frames, channels, [self.block, channels], &no_bias);
             let places = |row: usize, places: &mut [usize]| places[0] = row * self.block;
             let target = Target::Every { first: 0, stride: channels };
-            let (input, finish) = (&self.transform[..], Finish::none());
+            let (input, finish) = (&transforms.into[..], Finish::none());
             TapProduct { input, weights, n_rows, places, target, finish }.run(components, Threads::One);
         });
         spectrum
     }
 
-    /// Components of a spectrum with the negated cosines.
-    fn n_components(&self) -> usize {
-        self.block + self.block / 2 - 1
+    /// Room for the components of the output's blocks, each frequency's by itself.
+    ///
+    /// # Shapes
+    /// - `products`: `[component, block, out]`, of so many numbers a component, and what is read beyond the last
+    fn by_frequency<'a>(&self, products: &'a mut [T], of_component: usize) -> Vec<&'a mut [T]> {
+        let half = self.block / 2;
+        let mut rest = products;
+        let mut of_frequencies = Vec::with_capacity(half + 1);
+        for frequency in 0..=half {
+            let n_waves = if frequency == 0 || frequency == half { 1 } else { 2 };
+            let (own, behind) = rest.split_at_mut(n_waves * of_component);
+            of_frequencies.push(own);
+            rest = behind;
+        }
+        of_frequencies
     }
 
     /// The components of the output's blocks.
@@ -337,22 +408,15 @@ impl<T: Element> FrequencyWeights<T> {
     /// # Shapes
     /// - `spectrum`: as [`FrequencyWeights::spectrum`] gives it
     /// - returns `[component, block, out]` and what is read beyond the last
-    fn products(&self, spectrum: &[T], n_blocks: usize, channels: usize) -> Vec<T> {
-        let (half, outs) = (self.block / 2, self.n_outs);
-        let of_component = n_blocks * outs;
-        let mut products = vec![T::zero(); self.block * of_component + columns_read::<T>(outs)];
-        let mut rest = &mut products[..];
-        let mut of_frequencies = Vec::with_capacity(half + 1);
-        for frequency in 0..=half {
-            let n_waves = if frequency == 0 || frequency == half { 1 } else { 2 };
-            let (own, behind) = rest.split_at_mut(n_waves * of_component);
-            of_frequencies.push((frequency, own));
-            rest = behind;
-        }
-        of_frequencies.into_par_iter().zip(&self.frequencies).for_each(|((frequency, output), weights)| {
+    fn products(&self, spectrum: &[T], n_blocks: usize) -> Vec<T> {
+        let (channels, outs) = (self.n_ins, self.n_outs);
+        let n_components = self.forward.n_components(self.block);
+        let mut products = vec![T::zero(); self.block * n_blocks * outs + columns_read::<T>(outs)];
+        let of_frequencies = self.by_frequency(&mut products, n_blocks * outs);
+        of_frequencies.into_par_iter().zip(&self.frequencies).enumerate().for_each(|(frequency, (output, weights))| {
             let cosine = first_component(frequency);
             let places = |row: usize, places: &mut [usize]| {
-                let of = |component: usize| (row % n_blocks * self.n_components() + component) * channels;
+                let of = |component: usize| (row % n_blocks * n_components + component) * channels;
                 match places {
                     [only] => *only = of(cosine),
                     [of_cosine, of_sine] if row < n_blocks => (*of_cosine, *of_sine) = (of(cosine), of(cosine + 1)),
@@ -367,17 +431,86 @@ impl<T: Element> FrequencyWeights<T> {
         products
     }
 
+    /// The components of the gradient's blocks: the weights from the left, what arrives from the right, turned.
+    ///
+    /// # Shapes
+    /// - `spectrum`: as [`FrequencyWeights::spectrum`] gives it, of what arrives
+    /// - returns `[component, block, folded channel]` and what is read beyond the last
+    fn transposed_products(&self, spectrum: &[T], n_blocks: usize) -> Vec<T> {
+        let (ins, outs) = (self.n_ins, self.n_outs);
+        let mut products = vec![T::zero(); self.block * n_blocks * ins + columns_read::<T>(ins)];
+        let of_frequencies = self.by_frequency(&mut products, n_blocks * ins);
+        of_frequencies.into_par_iter().zip(&self.frequencies).enumerate().for_each(|(frequency, (output, weights))| {
+            let n_waves = output.len() / (n_blocks * ins);
+            let (n_columns, n_steps) = (n_waves * n_blocks, columns_read::<T>(outs));
+            let stride = columns_read::<T>(n_columns);
+            let mut arrived = vec![T::zero(); n_steps * stride];
+            let arriving = |column: usize| {
+                let component = first_component(frequency) + column / n_blocks;
+                &spectrum[(column % n_blocks * self.block + component) * outs..][..outs]
+            };
+            turn(arriving, n_columns, &mut arrived, stride);
+            let no_bias = vec![T::zero(); stride];
+            let right = Right::matrix(&arrived, stride, [n_steps, n_columns], &no_bias).in_taps(n_steps / T::width());
+            let mut sums = vec![T::zero(); n_waves * ins * n_columns];
+            TapProduct {
+                input: weights.numbers(),
+                weights: right,
+                n_rows: n_waves * ins,
+                places: |row, places: &mut [usize]| weights.registers_of_row(row / ins, row % ins, places),
+                target: Target::Every { first: 0, stride: n_columns },
+                finish: Finish::none(),
+            }
+            .run(&mut sums, Threads::One);
+            for (row, output) in output.chunks_exact_mut(ins).enumerate() {
+                let cosines = sums.chunks_exact(n_columns).take(ins);
+                let sines = sums.chunks_exact(n_columns).skip(ins);
+                let pairs = output.iter_mut().zip(cosines);
+                match n_waves {
+                    1 => pairs.for_each(|(number, cosines)| *number = cosines[row]),
+                    _ if row < n_blocks => pairs.zip(sines).for_each(|((number, cosines), sines)| {
+                        *number = cosines[row] + sines[n_blocks + row];
+                    }),
+                    _ => pairs.zip(sines).for_each(|((number, cosines), sines)| {
+                        *number = cosines[row] - sines[row - n_blocks];
+                    }),
+                }
+            }
+        });
+        products
+    }
+
     /// A block of output frames from its components, with bias and clamp.
     ///
     /// # Shapes
     /// - `components`: `[component, out]` with rows `stride` apart, and what is read beyond; `output`: `[frame, out]`
-    fn inverse_transform(&self, components: &[T], stride: usize, clamp: Clamp<T>, output: &mut [T]) {
-        let outs = self.n_outs;
-        let weights = Right::matrix(components, stride, [self.block, outs], &self.bias);
+    fn inverse_transform(
+        &self,
+        transforms: &Transforms<T>,
+        components: &[T],
+        [stride, outs]: [usize; 2],
+        clamp: Clamp<T>,
+        output: &mut [T],
+    ) {
+        let weights = Right::matrix(components, stride, [self.block, outs], &transforms.bias);
         let places = |row: usize, places: &mut [usize]| places[0] = row * self.block;
         let target = Target::Every { first: 0, stride: outs };
-        let (input, n_rows, finish) = (&self.inverse[..], output.len() / outs, Finish::clamp(clamp));
+        let (input, n_rows, finish) = (&transforms.back[..], output.len() / outs, Finish::clamp(clamp));
         TapProduct { input, weights, n_rows, places, target, finish }.run(output, Threads::One);
+    }
+}
+
+/// Writes each line as a column, a few rows at a time so that what is written stays in the cache.
+///
+/// # Shapes
+/// - `turned`: `[number, column]`, with rows `stride` apart
+fn turn<'a, T: Element>(line: impl Fn(usize) -> &'a [T], n_lines: usize, turned: &mut [T], stride: usize) {
+    const ROWS: usize = 16;
+    for (nth, rows) in turned.chunks_mut(ROWS * stride).enumerate() {
+        for column in 0..n_lines {
+            let Some(numbers) = line(column).get(nth * ROWS..) else { return };
+            rows[column..].iter_mut().step_by(stride).zip(numbers).for_each(|(turned, &number)| *turned = number);
+        }
     }
 }
 
@@ -421,14 +554,13 @@ mod tests {
         let gradient = numbers(batch * output * channels_out, 3);
         let (expected, expected_gradient) = slow_twin(&sequence, &input, &weights, &gradient);
         let bias = numbers(channels_out, 4);
-        let forward = FrequencyWeights::forward(&sequence, &weights, Some(&bias));
+        let transformed = FrequencyWeights::new(&sequence, &weights, Some(&bias));
         let clamp = Clamp { low: -1.0, high: 2.0 };
-        for (nth, (got, want)) in forward.convolve(&sequence, &input, clamp).iter().zip(&expected).enumerate() {
+        for (nth, (got, want)) in transformed.convolve(&sequence, &input, clamp).iter().zip(&expected).enumerate() {
             let want = (want + bias[nth % channels_out]).clamp(-1.0, 2.0);
             assert!((got - want).abs() < 1e-10, "output {nth}: {got} is not {want}");
         }
-        let backward = FrequencyWeights::backward(&sequence, &weights);
-        let passed = backward.input_gradient(&sequence, &gradient);
+        let passed = transformed.input_gradient(&sequence, &gradient);
         for (nth, (got, want)) in passed.iter().zip(&expected_gradient).enumerate() {
             assert!((got - want).abs() < 1e-10, "gradient {nth}: {got} is not {want}");
         }
@@ -444,6 +576,8 @@ mod tests {
         check(10, 3, 2, 71);
         check(48, 2, 23, 100);
         check(70, 1, 0, 400);
+        check(3, 1, 5, 40);
+        check(9, 2, 21, 50);
     }
 
     #[test]

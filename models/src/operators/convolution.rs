@@ -153,8 +153,7 @@ impl Convolution {
         let clamp = Clamp { low: T::of(low), high: T::of(high) };
         let output = match geometry.sequence().filter(Sequence::pays_in_frequency_domain) {
             Some(sequence) => {
-                let make = || FrequencyWeights::forward(&sequence, &weights, bias);
-                let weights = prepared.forward_frequency.get_or_make(FrequencyWeights::bytes, make);
+                let weights = prepared.in_frequencies(&sequence, &weights, bias);
                 weights.convolve(&sequence, &numbers, clamp)
             }
             None if winograd::pays(&geometry) => {
@@ -202,8 +201,9 @@ impl Convolution {
         let numbers = match (sequence, tiled) {
             _ if geometry.has_few_outputs() => finished(spread_gradient(&geometry, &arrived, &weights)),
             (Some(sequence), _) => {
-                let make = || FrequencyWeights::backward(&sequence, &weights);
-                let weights = prepared.backward_frequency.get_or_make(FrequencyWeights::bytes, make);
+                let bias = self.params.bias.as_ref().map(Value::from_tensor).transpose()?;
+                let bias = bias.as_ref().map(|bias| bias.numbers::<T>()).transpose()?;
+                let weights = prepared.in_frequencies(&sequence, &weights, bias.as_deref());
                 finished(weights.input_gradient(&sequence, &arrived))
             }
             (None, Some(tiled)) => {
@@ -225,18 +225,26 @@ impl Convolution {
 #[derive(Debug, Default)]
 struct PreparedWeights {
     forward: Prepared,
-    forward_frequency: Prepared,
     forward_winograd: Prepared,
     backward: Prepared,
-    backward_frequency: Prepared,
     backward_winograd: Prepared,
+    /// For both directions.
+    frequency: Prepared,
 }
 
 impl PreparedWeights {
     fn bytes(&self) -> usize {
-        let forward = [&self.forward, &self.forward_frequency, &self.forward_winograd];
-        let backward = [&self.backward, &self.backward_frequency, &self.backward_winograd];
-        forward.into_iter().chain(backward).map(Prepared::bytes).sum()
+        let all = [&self.forward, &self.forward_winograd, &self.backward, &self.backward_winograd, &self.frequency];
+        all.into_iter().map(Prepared::bytes).sum()
+    }
+
+    fn in_frequencies<T: Element>(
+        &self,
+        sequence: &Sequence,
+        weights: &[T],
+        bias: Option<&[T]>,
+    ) -> &FrequencyWeights<T> {
+        self.frequency.get_or_make(FrequencyWeights::bytes, || FrequencyWeights::new(sequence, weights, bias))
     }
 }
 

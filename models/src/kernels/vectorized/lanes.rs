@@ -19,6 +19,8 @@ pub(super) trait Lanes {
 
     unsafe fn splat(number: Self::Number) -> Self::Vector;
     unsafe fn load(from: *const Self::Number) -> Self::Vector;
+    /// Has the cache fetch what will be loaded.
+    unsafe fn prefetch(from: *const Self::Number);
     unsafe fn store(to: *mut Self::Number, vector: Self::Vector);
     /// `a · b + c`
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;

@@ -29,6 +29,9 @@ impl<T: Element> Lanes for Plain<T> {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(_: *const T) {}
+
+    #[inline(always)]
     unsafe fn store(to: *mut T, vector: [T; WIDTH]) {
         unsafe { to.cast::<[T; WIDTH]>().write_unaligned(vector) }
     }

@@ -24,6 +24,9 @@ const FEW_COLUMNS: usize = 4;
 /// Rows whose sums with a few columns are kept in registers together.
 const ROWS_OF_FEW: usize = 4;
 
+/// How many taps ahead a tap of one register is fetched.
+const TAPS_AHEAD: usize = 8;
+
 /// Columns of the widest panel.
 const WIDEST: usize = 32;
 
@@ -121,6 +124,23 @@ impl<T: Element> Packed<T> {
         (self.numbers.len() + self.bias.len()) * size_of::<T>()
     }
 
+    /// All panels, for products that read weights as their left side.
+    pub(crate) fn numbers(&self) -> &[T] {
+        &self.numbers
+    }
+
+    /// Where among the numbers each register of a row of the weights begins; the last is filled up with zeros.
+    pub(crate) fn registers_of_row(&self, tap: usize, step: usize, places: &mut [usize]) {
+        let widest = VECTORS * T::width();
+        let padded = columns_read::<T>(self.n_columns);
+        for (nth, place) in places.iter_mut().enumerate() {
+            let column = nth * T::width();
+            let first = column - column % widest;
+            let width = widest.min(padded - first);
+            *place = first * self.depth() + (tap * self.length + step) * width + column - first;
+        }
+    }
+
     fn depth(&self) -> usize {
         self.n_taps * self.length
     }
@@ -158,6 +178,12 @@ impl<'a, T: Element> Right<'a, T> {
         assert!(length > 0 && (length - 1) * row_stride + n_read <= numbers.len(), "the matrix ends within a register");
         assert!(bias.len() >= n_read, "a bias for every column that is read");
         Right { numbers, bias, n_taps: 1, length, n_columns, layout: RightLayout::Rows { stride: row_stride } }
+    }
+
+    /// The same with its rows dealt out to taps that the left side reads each by itself.
+    pub(crate) fn in_taps(self, n_taps: usize) -> Right<'a, T> {
+        assert!(self.depth().is_multiple_of(n_taps), "taps of one length");
+        Right { n_taps, length: self.depth() / n_taps, ..self }
     }
 
     fn depth(&self) -> usize {
@@ -517,6 +543,13 @@ impl<T: Element> Tile<'_, T> {
             let mut weights = self.weights;
             for tap in 0..self.n_taps {
                 let rows: [*const T; ROWS] = std::array::from_fn(|row| *self.taps.add(tap * ROWS + row));
+                if self.length == L::WIDTH {
+                    // Short taps that lie far apart are beyond what the processor fetches by itself.
+                    let ahead = (tap + TAPS_AHEAD).min(self.n_taps - 1);
+                    for row in 0..ROWS {
+                        L::prefetch(*self.taps.add(ahead * ROWS + row));
+                    }
+                }
                 for step in 0..self.length {
                     let of_step: [L::Vector; N] = std::array::from_fn(|v| L::load(weights.add(v * L::WIDTH)));
                     weights = weights.add(self.row_stride);

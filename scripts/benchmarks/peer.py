@@ -1,0 +1,132 @@
+"""PyTorch and Captum as a process that stays: reads a call a line, answers with its time and where its answer is."""
+import json
+import sys
+import time
+
+import captum.attr
+import numpy as np
+import torch
+
+import networks
+
+FRAMES_MEASURED = 10
+
+
+def class_sum(module, of_class):
+    """The score that the daemon explains: the class's output, summed over frames where there are some."""
+
+    def score(x):
+        output = module(x)
+        return output[:, of_class].sum(-1) if output.dim() == 3 else output[:, of_class]
+
+    return score
+
+
+def score_at(output, target):
+    return output[0, target["class"], target["frame"]] if "frame" in target else output[0, target["class"]]
+
+
+def forward(module, x, _):
+    with torch.inference_mode():
+        return module(x)
+
+
+def saliency(module, x, call):
+    target = call["target"]
+    if "frame" in target:
+        return captum.attr.Saliency(module).attribute(x, (target["class"], target["frame"]), abs=False)
+    return captum.attr.Saliency(class_sum(module, target["class"])).attribute(x, abs=False)
+
+
+def targets(module, x, call):
+    x = x.clone().requires_grad_()
+    output = module(x)
+    of_targets = [torch.autograd.grad(score_at(output, target), x, retain_graph=True)[0] for target in call["targets"]]
+    return torch.cat(of_targets)
+
+
+def grad_cam(module, x, call):
+    score = class_sum(module, call["target"]["class"])
+    layer = networks.layer(module, call["network"], call["layer"])
+    return captum.attr.LayerGradCam(score, layer).attribute(x, relu_attributions=True)
+
+
+def guided_backprop(module, x, call):
+    # Captum wants the module itself; for a sequence the score is brought into one.
+    wrapped = Summed(module, call["target"]["class"]) if call["network"] == "W" else module
+    target = None if call["network"] == "W" else call["target"]["class"]
+    return captum.attr.GuidedBackprop(wrapped).attribute(x, target)
+
+
+class Summed(torch.nn.Module):
+    def __init__(self, module, of_class):
+        super().__init__()
+        self.module, self.of_class = module, of_class
+
+    def forward(self, x):
+        return self.module(x)[:, self.of_class].sum(-1)
+
+
+def activations(module, x, _):
+    kept = []
+    leaves = [layer for layer in module.modules() if not list(layer.children())]
+    hooks = [layer.register_forward_hook(lambda _layer, _inputs, output: kept.append(output)) for layer in leaves]
+    with torch.inference_mode():
+        output = module(x)
+    for hook in hooks:
+        hook.remove()
+    return output
+
+
+def frame_gradients(module, x, call):
+    """Some of the backward walks; the caller scales."""
+    kept = {}
+    hooks = [
+        networks.layer(module, "W", name).register_forward_hook(
+            lambda _layer, _inputs, output, name=name: kept.__setitem__(name, output)
+        )
+        for name in call["layers"]
+    ]
+    output = module(x.clone().requires_grad_())
+    for hook in hooks:
+        hook.remove()
+    started = time.perf_counter()
+    for target in call["targets"][:: len(call["targets"]) // FRAMES_MEASURED][:FRAMES_MEASURED]:
+        gradients = torch.autograd.grad(score_at(output, target), [kept[name] for name in call["layers"]], retain_graph=True)
+    elapsed = (time.perf_counter() - started) / FRAMES_MEASURED
+    return gradients[0], elapsed * len(call["targets"])
+
+
+CALLS = {
+    "forward": forward,
+    "saliency": saliency,
+    "targets": targets,
+    "grad_cam": grad_cam,
+    "guided_backprop": guided_backprop,
+    "activations": activations,
+    "frame_gradients": frame_gradients,
+}
+
+
+def main():
+    torch.set_num_threads(2)
+    modules = {}
+    for line in sys.stdin:
+        call = json.loads(line)
+        name = call["network"]
+        if name not in modules:
+            modules[name] = networks.load(name)
+        module = modules[name]
+        x = torch.from_numpy(np.concatenate([np.load(path) for path in call["inputs"]]))
+        started = time.perf_counter()
+        answer = CALLS[call["call"]](module, x, call)
+        seconds = time.perf_counter() - started
+        if isinstance(answer, tuple):
+            answer, seconds = answer
+        if call.get("keep"):
+            np.save(call["keep"], answer.detach().numpy())
+        print(json.dumps({"seconds": seconds}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
