@@ -16,6 +16,7 @@ import networks
 from daemon import PROGRAMS, ROOT, Daemon, memory, numbers
 
 PAUSE = 0.3  # Seconds before each call, in which threads that still spin for the other side come to rest.
+TRACE_BYTES = 1 << 30  # Soon full, as that of a daemon is that has been asked all day.
 N_BATCH = 16
 LAYERS_OF_FRAMES = ["acoustic_model.0", "acoustic_model.8", "acoustic_model.16"]
 
@@ -54,7 +55,7 @@ class Bench:
 
     def __init__(self, folder, repeats):
         self.folder, self.repeats = Path(folder), repeats
-        self.peer, self.daemon = Peer(), Daemon("--trace-bytes", str(4 << 30))
+        self.peer, self.daemon = Peer(), Daemon("--trace-bytes", str(TRACE_BYTES))
         self.client = self.daemon.client()
         self.models, self.classes, self.n_inputs = {}, {}, 0
 

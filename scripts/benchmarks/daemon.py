@@ -60,8 +60,12 @@ class Daemon:
         quiet = {**os.environ, "INTROSPECT_LOG": "error"}
         self.started = time.perf_counter()
         self.process = subprocess.Popen([*command, "--threads", str(THREADS), *options], env=quiet)
-        while not self.socket.exists():
+        while not self.answers():
             time.sleep(0.0005)
+
+    def answers(self):
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.socket)) == 0
 
     def client(self):
         return Client(self.socket)

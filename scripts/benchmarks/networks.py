@@ -9,9 +9,9 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "intr
 FOLDER = CACHE / "bench"
 N_MELS, N_LETTERS, N_FRAMES = 128, 29, 1000
 
-# The daemon's name of each, and the layer at which Grad-CAM is read: the last convolution.
+# The daemon's name of each, and the layer at which Grad-CAM is read: the last convolution, with its batch norm.
 SOURCES = {"W": "wav2letter-torchaudio", "E": "efficientnet-lite0", "R": "resnet18", "V": "vgg16"}
-LAST_CONVOLUTION = {"W": "acoustic_model.20", "E": "conv_head", "R": "layer4.1.conv2", "V": "features.28"}
+LAST_CONVOLUTION = {"W": "acoustic_model.20", "E": "bn1", "R": "layer4.1.bn2", "V": "features.28"}
 
 
 class Wav2Letter(nn.Module):
@@ -78,6 +78,13 @@ def architecture(name):
     return module
 
 
+class Rectifier6(nn.ReLU):
+    """PyTorch's ReLU6 is no ReLU to Captum, which would leave it out of guided backpropagation."""
+
+    def forward(self, x):
+        return nn.functional.relu6(x)
+
+
 def with_two_rectifiers(block):
     """torchvision's BasicBlock uses one rectifier twice."""
 
@@ -93,13 +100,16 @@ def load(name):
     """The network with its weights, for evaluation, with nothing done in place."""
     module = architecture(name)
     module.load_state_dict(torch.load(weights_file(name), weights_only=True))
-    for layer in module.modules():
-        if isinstance(layer, (nn.ReLU, nn.ReLU6)):
-            layer.inplace = False
+    for parent in list(module.modules()):
+        for child_name, layer in parent.named_children():
+            if isinstance(layer, nn.ReLU6):
+                setattr(parent, child_name, Rectifier6())
+            elif isinstance(layer, nn.ReLU):
+                layer.inplace = False
     return module.eval()
 
 
 def layer(module, name, of):
     """The submodule that the daemon calls so."""
-    names = {"conv_head": "_conv_head"} if name == "E" else {}
+    names = {"bn1": "_bn1"} if name == "E" else {}
     return module.get_submodule(names.get(of, of))
