@@ -1,7 +1,6 @@
 //! Works a device's queue on one thread of its own: interactive queries first, then background jobs, each in order; a job
 //! that runs gives way to them at its pauses. Its kernels use all workers, so that two queries at once would only make
-//! both late. A query that nobody wants any more is
-//! skipped; a panic is an error of that query alone.
+//! both late. A query that nobody wants any more is skipped; a panic is an error of that query alone.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::errors;
 use crate::interrupt::Token;
+use crate::memory::{Expected, Reserve};
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -75,8 +75,8 @@ impl Shared {
         }
     }
 
-    /// The next work, once there is some; none once the queue is closed and empty.
-    fn next(&self) -> Option<(Urgency, Work)> {
+    /// The next work, once there is some; none once the queue is closed and empty. Readies memory meanwhile.
+    fn next(&self, reserve: &mut Reserve) -> Option<(Urgency, Work)> {
         let mut lanes = self.lock();
         loop {
             let next = lanes.interactive.pop_front().map(|work| (Urgency::Interactive, work));
@@ -86,6 +86,12 @@ impl Shared {
             }
             if lanes.is_closed {
                 return None;
+            }
+            drop(lanes);
+            let is_more_to_ready = reserve.step();
+            lanes = self.lock();
+            if is_more_to_ready || lanes.waiting() > 0 || lanes.is_closed {
+                continue;
             }
             lanes = self.changed.wait(lanes).unwrap_or_else(PoisonError::into_inner);
         }
@@ -101,13 +107,15 @@ impl Drop for ComputeQueue {
 
 impl ComputeQueue {
     /// A queue with its thread, which ends when the queue is dropped.
-    pub(crate) fn start(device: &str, capacity: usize) -> std::io::Result<ComputeQueue> {
+    pub(crate) fn start(device: &str, capacity: usize, expected: Expected) -> std::io::Result<ComputeQueue> {
         let shared = Arc::new(Shared::default());
         let of_thread = shared.clone();
         std::thread::Builder::new().name(format!("compute {device}")).stack_size(8 << 20).spawn(move || {
             let give_way = of_thread.clone();
             let pause: Rc<dyn Fn()> = Rc::new(move || give_way.give_way());
-            while let Some((urgency, work)) = of_thread.next() {
+            let mut reserve = Reserve::new(expected);
+            while let Some((urgency, work)) = of_thread.next(&mut reserve) {
+                reserve.take();
                 match urgency {
                     Urgency::Interactive => work(),
                     Urgency::Background => models::pause::with_pauses(pause.clone(), work),
@@ -186,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_its_query_alone() {
-        let queue = ComputeQueue::start("test", 4).unwrap();
+        let queue = ComputeQueue::start("test", 4, Expected::default()).unwrap();
         let token = Token::default();
         let error = queue.run::<()>(Urgency::Interactive, &token, || panic!("on purpose")).await.unwrap_err();
         assert_eq!(error.kind(), Some(ErrorKind::InternalError));
@@ -196,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cancelled_query_is_skipped_and_a_full_queue_says_so() {
-        let queue = Arc::new(ComputeQueue::start("test", 1).unwrap());
+        let queue = Arc::new(ComputeQueue::start("test", 1, Expected::default()).unwrap());
         let (release, held) = mpsc::channel::<()>();
         let token = Token::default();
         let blocking = tokio::spawn({
@@ -229,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_gives_way_between_its_steps() {
-        let queue = Arc::new(ComputeQueue::start("test", 9).unwrap());
+        let queue = Arc::new(ComputeQueue::start("test", 9, Expected::default()).unwrap());
         let (order, ran) = mpsc::channel();
         let (release, held) = mpsc::channel::<()>();
         let job = tokio::spawn({
@@ -271,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_goes_before_jobs() {
-        let queue = Arc::new(ComputeQueue::start("test", 9).unwrap());
+        let queue = Arc::new(ComputeQueue::start("test", 9, Expected::default()).unwrap());
         let (order, ran) = mpsc::channel();
         let (release, held) = mpsc::channel::<()>();
         let ask = |urgency, name: &'static str, held: Option<mpsc::Receiver<()>>| {

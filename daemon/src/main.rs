@@ -13,6 +13,7 @@ mod held_input;
 mod held_model;
 mod interrupt;
 mod jobs;
+mod memory;
 mod npy;
 mod options;
 mod requests;
@@ -49,6 +50,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const JOB_BYTES: usize = 256 << 20;
 
 fn main() -> anyhow::Result<()> {
+    memory::keep_what_is_freed();
     let options = Options::parse();
     if options.build_id {
         println!("{}", build_id()?);

@@ -9,6 +9,7 @@ use crate::compute_queue::ComputeQueue;
 use crate::held_input::Inputs;
 use crate::held_model::Models;
 use crate::jobs::Jobs;
+use crate::memory::Expected;
 use crate::trace_cache::TraceCache;
 
 /// What was decided at start.
@@ -58,10 +59,11 @@ pub(crate) struct Counters {
 impl State {
     /// An empty state with its compute thread.
     pub(crate) fn new(config: Config) -> std::io::Result<State> {
+        let expected = Expected::default();
         Ok(State {
             started: Instant::now(),
-            traces: TraceCache::new(config.limits.trace_bytes),
-            compute: ComputeQueue::start("cpu", config.limits.waiting_queries)?,
+            traces: TraceCache::new(config.limits.trace_bytes, expected.clone()),
+            compute: ComputeQueue::start("cpu", config.limits.waiting_queries, expected)?,
             jobs: Jobs::new(config.job_bytes),
             counters: Counters::default(),
             shutdown: tokio::sync::watch::channel(false).0,

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use models::Trace;
 
+use crate::memory::Expected;
+
 /// What a trace is of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TraceKey {
@@ -18,6 +20,7 @@ pub(crate) struct TraceKey {
 #[derive(Debug)]
 pub(crate) struct TraceCache {
     budget_bytes: usize,
+    expected: Expected,
     held: Mutex<Held>,
 }
 
@@ -40,8 +43,8 @@ struct Entry {
 
 impl TraceCache {
     /// An empty cache that may hold so many bytes.
-    pub(crate) fn new(budget_bytes: usize) -> Self {
-        TraceCache { budget_bytes, held: Mutex::default() }
+    pub(crate) fn new(budget_bytes: usize, expected: Expected) -> Self {
+        TraceCache { budget_bytes, expected, held: Mutex::default() }
     }
 
     /// The trace, recorded now unless it is there.
@@ -78,6 +81,7 @@ impl TraceCache {
         if bytes > self.budget_bytes {
             return;
         }
+        self.expected.kept(bytes);
         let mut held = self.lock();
         while held.bytes + bytes > self.budget_bytes {
             let oldest = held.traces.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
@@ -139,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_goes_first() {
-        let cache = TraceCache::new(80);
+        let cache = TraceCache::new(80, Expected::default());
         for input in ["a", "b", "a", "c", "a", "b"] {
             cache.get_or_record(&key(input), || record(10)).unwrap();
         }
@@ -149,14 +153,14 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_the_budget_is_answered_but_not_kept() {
-        let cache = TraceCache::new(30);
+        let cache = TraceCache::new(30, Expected::default());
         assert_eq!(cache.get_or_record(&key("a"), || record(10)).unwrap().bytes(), 40);
         assert_eq!(cache.stats().entries, 0);
     }
 
     #[test]
     fn a_model_that_goes_takes_its_traces_along() {
-        let cache = TraceCache::new(1000);
+        let cache = TraceCache::new(1000, Expected::default());
         cache.get_or_record(&key("a"), || record(10)).unwrap();
         assert_eq!(cache.drop_where(|key| key.model == "m"), 40);
         assert_eq!(cache.stats().bytes, 0);

@@ -1,0 +1,91 @@
+//! Memory that is ready before it is asked for.
+//!
+//! Activations come by the megabyte, and what a query keeps of them the next query has to get anew from the system,
+//! which clears and maps it page by page: up to two milliseconds a megabyte on a virtual machine, more than it takes to
+//! compute what is written there. So the allocator keeps what was freed, and while nobody asks anything the compute
+//! thread, whose queries will take it, readies as much as the next is likely to keep.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Has the allocator keep large blocks that are freed, for the next ones; to be called before there are threads.
+///
+/// One heap serves all threads, so that what one of them readied or freed any other finds.
+#[allow(unsafe_code, reason = "the C library's options have no other interface; they are set before there are threads")]
+pub(crate) fn keep_what_is_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    for (option, value) in
+        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, 32 << 20), (libc::M_TRIM_THRESHOLD, 1 << 30)]
+    {
+        // Safety: `mallopt` takes any numbers; it refuses those that it cannot follow, which leaves its defaults.
+        unsafe { libc::mallopt(option, value) };
+    }
+}
+
+/// What is readied at once, so that a query waits no longer than for this.
+const PIECE: usize = 2 << 20;
+
+/// How much the next query is likely to keep.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Expected(Arc<AtomicUsize>);
+
+impl Expected {
+    /// A query kept so much.
+    pub(crate) fn kept(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Memory that the allocator has from the system already, touched.
+#[derive(Debug, Default)]
+pub(crate) struct Reserve {
+    expected: Expected,
+    pieces: Vec<Vec<u8>>,
+    is_ready: bool,
+}
+
+impl Reserve {
+    /// A reserve for what is expected.
+    pub(crate) fn new(expected: Expected) -> Self {
+        Reserve { expected, ..Reserve::default() }
+    }
+
+    /// Readies a piece; returns whether there is more to do.
+    pub(crate) fn step(&mut self) -> bool {
+        // As much again is needed for what a query does not keep.
+        let wanted = 2 * self.expected.0.load(Ordering::Relaxed);
+        if !self.is_ready && self.pieces.len() * PIECE < wanted {
+            // Ones, since zeros would be had without being touched.
+            self.pieces.push(vec![1; PIECE]);
+            return true;
+        }
+        self.pieces.clear();
+        self.is_ready = true;
+        false
+    }
+
+    /// Gives all back to the allocator, for a query that begins.
+    pub(crate) fn take(&mut self) {
+        self.pieces.clear();
+        self.is_ready = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_much_is_readied_as_is_expected_and_given_back() {
+        let expected = Expected::default();
+        let mut reserve = Reserve::new(expected.clone());
+        assert!(!reserve.step(), "nothing was kept yet");
+        expected.kept(3 * PIECE);
+        assert!(!reserve.step(), "ready until a query was asked");
+        reserve.take();
+        let steps = (0..).take_while(|_| reserve.step()).count();
+        assert_eq!(steps, 6);
+        assert!(reserve.pieces.is_empty());
+        assert!(!reserve.step());
+    }
+}
