@@ -25,12 +25,12 @@ pub(crate) fn keep_what_is_freed() {
 /// What is readied at once, so that a query waits no longer than for this.
 const PIECE: usize = 2 << 20;
 
-/// How much the next query is likely to keep.
+/// How much the next query is likely to keep: as much as the last that kept anything.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expected(Arc<AtomicUsize>);
 
 impl Expected {
-    /// A query kept so much.
+    /// A query kept so much, for which nothing else was freed.
     pub(crate) fn kept(&self, bytes: usize) {
         self.0.store(bytes, Ordering::Relaxed);
     }
@@ -41,33 +41,32 @@ impl Expected {
 pub(crate) struct Reserve {
     expected: Expected,
     pieces: Vec<Vec<u8>>,
-    is_ready: bool,
 }
 
 impl Reserve {
     /// A reserve for what is expected.
     pub(crate) fn new(expected: Expected) -> Self {
-        Reserve { expected, ..Reserve::default() }
+        Reserve { expected, pieces: Vec::new() }
     }
 
-    /// Readies a piece; returns whether there is more to do.
+    /// Readies a piece; returns whether there is more to do. Once all is ready the allocator has it back, and nothing
+    /// is done until a query keeps something again: to touch memory for nothing clears the caches.
     pub(crate) fn step(&mut self) -> bool {
         // As much again is needed for what a query does not keep.
         let wanted = 2 * self.expected.0.load(Ordering::Relaxed);
-        if !self.is_ready && self.pieces.len() * PIECE < wanted {
+        if self.pieces.len() * PIECE < wanted {
             // Ones, since zeros would be had without being touched.
             self.pieces.push(vec![1; PIECE]);
             return true;
         }
         self.pieces.clear();
-        self.is_ready = true;
+        self.expected.0.store(0, Ordering::Relaxed);
         false
     }
 
     /// Gives all back to the allocator, for a query that begins.
     pub(crate) fn take(&mut self) {
         self.pieces.clear();
-        self.is_ready = false;
     }
 }
 
@@ -81,11 +80,9 @@ mod tests {
         let mut reserve = Reserve::new(expected.clone());
         assert!(!reserve.step(), "nothing was kept yet");
         expected.kept(3 * PIECE);
-        assert!(!reserve.step(), "ready until a query was asked");
-        reserve.take();
         let steps = (0..).take_while(|_| reserve.step()).count();
         assert_eq!(steps, 6);
         assert!(reserve.pieces.is_empty());
-        assert!(!reserve.step());
+        assert!(!reserve.step(), "ready until a query keeps something");
     }
 }

@@ -81,8 +81,10 @@ impl TraceCache {
         if bytes > self.budget_bytes {
             return;
         }
-        self.expected.kept(bytes);
         let mut held = self.lock();
+        if held.bytes + bytes <= self.budget_bytes {
+            self.expected.kept(bytes);
+        }
         while held.bytes + bytes > self.budget_bytes {
             let oldest = held.traces.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
             let Some(entry) = oldest.and_then(|oldest| held.traces.remove(&oldest)) else { break };

@@ -221,7 +221,7 @@ impl Value {
         let other = other.to_layout(self.layout)?;
         crate::element::with_element!(self.dtype(), T => {
             let (left, right) = (self.numbers::<T>()?, other.numbers::<T>()?);
-            let mut sums = vec![<T as num_traits::Zero>::zero(); left.len()];
+            let mut sums = crate::kernels::zeros::<T>(left.len());
             let chunks = sums.par_chunks_mut(GRAIN).zip(left.par_chunks(GRAIN)).zip(right.par_chunks(GRAIN));
             chunks.for_each(|((sums, left), right)| {
                 sums.iter_mut().zip(left).zip(right).for_each(|((sum, &left), &right)| *sum = left + right);

@@ -12,6 +12,7 @@ use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::matrix::{Matrix, multiply_add};
 use super::vectorized::rows::{FEW_ROWS, times};
 use super::vectorized::taps::{OUTSIDE, Packed, TapProduct, Target, Threads};
+use super::zeros;
 use crate::element::Element;
 
 /// The sizes of a convolution; pairs are `[rows, columns]`.
@@ -180,7 +181,7 @@ impl<T: Element> ForwardWeights<T> {
     /// # Shapes
     /// - `input`: `[batch, rows, columns, in]`; returns `[batch, output rows, output columns, out]`
     pub(crate) fn convolve(&self, geometry: &Geometry, input: &[T], clamp: Clamp<T>) -> Vec<T> {
-        let mut output = vec![T::zero(); geometry.n_output_pixels() * geometry.channels_out];
+        let mut output = zeros(geometry.n_output_pixels() * geometry.channels_out);
         if output.is_empty() {
             return output;
         }
@@ -314,6 +315,14 @@ impl Phase {
         places.map(phase_at).filter(|phase| !phase.taps.is_empty())
     }
 
+    /// The taps' places along an axis.
+    fn taps_along(&self, axis: usize) -> Vec<usize> {
+        let mut taps: Vec<usize> = self.taps.iter().map(|tap| tap[axis]).collect();
+        taps.sort_unstable();
+        taps.dedup();
+        taps
+    }
+
     /// Along each axis the first input of this place, and how many there are.
     fn inputs(&self, geometry: &Geometry) -> ([usize; 2], [usize; 2]) {
         let first = [0, 1].map(|axis| {
@@ -360,7 +369,7 @@ impl<T: Element> BackwardWeights<T> {
     /// # Shapes
     /// - `gradient`: `[batch, output rows, output columns, out]`; returns `[batch, rows, columns, in]`
     pub(crate) fn input_gradient(&self, geometry: &Geometry, gradient: &[T], finish: Finish<'_, T>) -> Vec<T> {
-        let mut input = vec![T::zero(); geometry.n_input_pixels() * geometry.channels_in];
+        let mut input = zeros(geometry.n_input_pixels() * geometry.channels_in);
         match self {
             BackwardWeights::Depthwise(phases) => {
                 for (phase, weights) in phases {
@@ -443,25 +452,47 @@ fn depthwise_gradient<T: Element>(
 ) {
     let (channels, [rows, columns]) = (geometry.channels_in, geometry.input);
     let (first, lengths) = phase.inputs(geometry);
+    if lengths[1] == 0 {
+        return;
+    }
     let no_bias = vec![T::zero(); channels];
-    input.par_chunks_mut((columns * channels).max(1)).enumerate().for_each(|(index, input)| {
+    let axis_taps = [0, 1].map(|axis| phase.taps_along(axis));
+    let input_columns = (0..lengths[1]).map(|nth| first[1] + nth * geometry.stride[1]);
+    let reader = |column| axis_taps[1].iter().map(move |&tap| (column, tap));
+    let tap_columns: Vec<usize> = input_columns
+        .flat_map(reader)
+        .map(|(column, tap)| geometry.reader(1, column, tap).map_or(OUTSIDE, |column| column * channels))
+        .collect();
+    let of_rows = |places: &mut Vec<usize>, (index, input): (usize, &mut [T])| {
         let (image, row) = (index / rows, index % rows);
-        if row % geometry.stride[0] != first[0] || lengths[1] == 0 {
+        if row % geometry.stride[0] != first[0] {
             return;
         }
-        let places: Vec<usize> = (0..lengths[1])
-            .flat_map(|nth| phase.taps.iter().map(move |tap| (nth, tap)))
-            .map(|(nth, [tap_row, tap_column])| {
-                let column = first[1] + nth * geometry.stride[1];
-                let reader = geometry.reader(0, row, *tap_row).zip(geometry.reader(1, column, *tap_column));
-                reader.map_or(OUTSIDE, |(row, column)| pixel(image, [row, column], geometry.output) * channels)
-            })
-            .collect();
+        let row_pixel = |row| pixel(image, [row, 0], geometry.output) * channels;
+        let tap_rows = axis_taps[0].iter().map(|&tap| geometry.reader(0, row, tap).map_or(OUTSIDE, row_pixel));
+        join_taps(&tap_rows.collect::<Vec<_>>(), &tap_columns, lengths[1], places);
         let begin = first[1] * channels;
         let gate = finish.gate.map_or(&[][..], |gate| gate.at(index * columns * channels + begin, input.len() - begin));
         let input = &mut input[begin..];
-        weigh_taps(gradient, &places, weights, &no_bias, finish, gate, geometry.stride[1], input);
-    });
+        weigh_taps(gradient, places, weights, &no_bias, finish, gate, geometry.stride[1], input);
+    };
+    input.par_chunks_mut((columns * channels).max(1)).enumerate().for_each_init(Vec::new, of_rows);
+}
+
+/// The places of the taps of a row of pixels, from those of the taps' rows and those of their columns in them.
+///
+/// # Shapes
+/// - `rows`: `[tap row]`, `columns`: `[pixel, tap column]`, [`OUTSIDE`] where there is none
+/// - `places`: becomes `[pixel, tap row, tap column]`
+fn join_taps(rows: &[usize], columns: &[usize], n_pixels: usize, places: &mut Vec<usize>) {
+    places.clear();
+    places.reserve(rows.len() * columns.len());
+    for columns in columns.chunks_exact(columns.len() / n_pixels) {
+        for row in rows {
+            // Outside is as far as numbers go, so that what lies outside in one axis stays there.
+            places.extend(columns.iter().map(|column| row.saturating_add(*column)));
+        }
+    }
 }
 
 /// The gradient to the input where [`Geometry::has_few_outputs`]: one product with the weights as they lie, each row of
@@ -476,12 +507,12 @@ pub(crate) fn spread_gradient<T: Element>(geometry: &Geometry, gradient: &[T], w
     let kernels = if n_rows <= FEW_ROWS {
         times(gradient, weights, ins * n_taps)
     } else {
-        let mut kernels = vec![T::zero(); n_rows * ins * n_taps];
+        let mut kernels = zeros(n_rows * ins * n_taps);
         let (arrived, weights) = (Matrix::row_major(gradient, outs), Matrix::row_major(weights, ins * n_taps));
         multiply_add(&mut kernels, ins * n_taps, (n_rows, outs, ins * n_taps), arrived, weights, Threads::All);
         kernels
     };
-    let mut input = vec![T::zero(); geometry.n_input_pixels() * ins];
+    let mut input = zeros(geometry.n_input_pixels() * ins);
     let image = geometry.input[0] * geometry.input[1] * ins;
     let per_image = geometry.output[0] * geometry.output[1] * ins * n_taps;
     input.par_chunks_exact_mut(image).zip(kernels.par_chunks_exact(per_image)).for_each(|(input, kernels)| {
@@ -511,15 +542,18 @@ fn depthwise_forward<T: Element>(
     output: &mut [T],
 ) {
     let (channels, [rows, columns]) = (geometry.channels_in, geometry.output);
-    output.par_chunks_mut(columns * channels).enumerate().for_each(|(index, output)| {
+    let [kernel_rows, kernel_columns] = geometry.kernel;
+    let read_by = |column| (0..kernel_columns).map(move |tap| (column, tap));
+    let tap_columns: Vec<usize> = (0..columns)
+        .flat_map(read_by)
+        .map(|(column, tap)| geometry.read_by(1, column, tap).map_or(OUTSIDE, |column| column * channels))
+        .collect();
+    let of_rows = |places: &mut Vec<usize>, (index, output): (usize, &mut [T])| {
         let (image, row) = (index / rows, index % rows);
-        let places: Vec<usize> = (0..columns)
-            .flat_map(|column| geometry.taps().map(move |tap| (column, tap)))
-            .map(|(column, [tap_row, tap_column])| {
-                let read = geometry.read_by(0, row, tap_row).zip(geometry.read_by(1, column, tap_column));
-                read.map_or(OUTSIDE, |(row, column)| pixel(image, [row, column], geometry.input) * channels)
-            })
-            .collect();
-        weigh_taps(input, &places, weights, bias, finish, &[], 1, output);
-    });
+        let row_pixel = |row| pixel(image, [row, 0], geometry.input) * channels;
+        let tap_rows = (0..kernel_rows).map(|tap| geometry.read_by(0, row, tap).map_or(OUTSIDE, row_pixel));
+        join_taps(&tap_rows.collect::<Vec<_>>(), &tap_columns, columns, places);
+        weigh_taps(input, places, weights, bias, finish, &[], 1, output);
+    };
+    output.par_chunks_mut(columns * channels).enumerate().for_each_init(Vec::new, of_rows);
 }

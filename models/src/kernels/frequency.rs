@@ -20,6 +20,7 @@ use rayon::prelude::*;
 
 use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::taps::{Packed, PanelMut, Right, TapProduct, Target, Threads, columns_read};
+use super::zeros;
 use crate::element::Element;
 use crate::pause;
 
@@ -285,7 +286,7 @@ impl<T: Element> FrequencyWeights<T> {
         let padded = self.pass(Direction::Backward, &backward, gradient, Clamp::none());
         let (row, padded_row) = (sequence.input * sequence.channels_in, backward.output * backward.channels_out);
         let before = (sequence.padding - sequence.first_folded_frame() * sequence.stride) * sequence.channels_in;
-        let mut input = vec![T::zero(); sequence.batch * row];
+        let mut input = zeros(sequence.batch * row);
         for (input, padded) in input.chunks_exact_mut(row).zip(padded.chunks_exact(padded_row)) {
             // Frames at the end that no window reads stay zero.
             let n = row.min(padded_row - before);
@@ -310,7 +311,7 @@ impl<T: Element> FrequencyWeights<T> {
         let (channels, outs) = (sequence.folded_channels(), sequence.channels_out);
         let transforms = self.transforms(direction);
         let n_valid = transforms.back.len() / self.block;
-        let mut output = vec![T::zero(); sequence.batch * sequence.output * outs];
+        let mut output = zeros(sequence.batch * sequence.output * outs);
         if output.is_empty() {
             return output;
         }
@@ -373,7 +374,7 @@ impl<T: Element> FrequencyWeights<T> {
         places: &[(usize, usize)],
     ) -> Vec<T> {
         let (channels, n_rows) = (sequence.folded_channels(), transforms.n_components(self.block));
-        let mut spectrum = vec![T::zero(); places.len() * n_rows * channels];
+        let mut spectrum = zeros(places.len() * n_rows * channels);
         let no_bias = vec![T::zero(); columns_read::<T>(channels)];
         spectrum.par_chunks_exact_mut(n_rows * channels).zip(places).for_each(|(components, place)| {
             let frames = self.frames(sequence, input, *place);
@@ -452,7 +453,7 @@ impl<T: Element> FrequencyWeights<T> {
             turn(arriving, n_columns, &mut arrived, stride);
             let no_bias = vec![T::zero(); stride];
             let right = Right::matrix(&arrived, stride, [n_steps, n_columns], &no_bias).in_taps(n_steps / T::width());
-            let mut sums = vec![T::zero(); n_waves * ins * n_columns];
+            let mut sums = zeros(n_waves * ins * n_columns);
             TapProduct {
                 input: weights.numbers(),
                 weights: right,

@@ -12,4 +12,17 @@ pub(crate) mod transpose;
 pub(crate) mod vectorized;
 pub(crate) mod winograd;
 
+use rayon::prelude::*;
+
+use crate::element::Element;
+
 pub(crate) use prepared::Prepared;
+
+/// So many zeros for a result, written by all threads: to clear large memory takes as long as many a kernel.
+pub(crate) fn zeros<T: Element>(n: usize) -> Vec<T> {
+    const WORTH_SHARING: usize = 1 << 16;
+    if n < WORTH_SHARING {
+        return vec![T::zero(); n];
+    }
+    rayon::iter::repeat_n(T::zero(), n).with_min_len(WORTH_SHARING / 4).collect()
+}

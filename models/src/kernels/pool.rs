@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::convolution::Geometry;
+use super::zeros;
 use crate::element::Element;
 
 /// The largest number under each window, channel by channel; padding never wins.
@@ -68,7 +69,7 @@ pub(crate) fn max_pool_gradient<T: Element>(
 ) -> Vec<T> {
     let (channels, [in_rows, in_columns]) = (geometry.channels_in, geometry.input);
     let out_image = geometry.output[0] * geometry.output[1];
-    let mut passed = vec![T::zero(); rows.len() * in_rows * in_columns * channels];
+    let mut passed = zeros(rows.len() * in_rows * in_columns * channels);
     // Each input pixel gathers from the windows above it, so that no two threads write to one place.
     passed.par_chunks_mut((in_columns * channels).max(1)).enumerate().for_each(|(index, passed)| {
         let (pair, row) = (index / in_rows, index % in_rows);

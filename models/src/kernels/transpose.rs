@@ -2,13 +2,14 @@
 
 use rayon::prelude::*;
 
+use super::zeros;
 use crate::element::Element;
 
 const BLOCK: usize = 32;
 
 /// `[n, rows, columns]` → `[n, columns, rows]`
 pub(crate) fn transpose<T: Element>(numbers: &[T], rows: usize, columns: usize) -> Vec<T> {
-    let mut turned = vec![T::zero(); numbers.len()];
+    let mut turned = zeros(numbers.len());
     if numbers.is_empty() {
         return turned;
     }

@@ -11,6 +11,7 @@ use super::convolution::{Geometry, pixel};
 use super::vectorized::finish::Finish;
 use super::vectorized::taps::{OUTSIDE, Packed, TapProduct, Target, Threads};
 use super::vectorized::winograd::{PIXELS_IN, POINTS, transform_input, transform_output};
+use super::zeros;
 use crate::element::Element;
 use crate::pause;
 
@@ -93,7 +94,7 @@ impl<T: Element> WinogradWeights<T> {
     /// - `input`: `[batch, rows, columns, in]`; returns `[batch, output rows, output columns, out]`
     pub(crate) fn convolve(&self, geometry: &Geometry, input: &[T], finish: Finish<'_, T>) -> Vec<T> {
         let outs = geometry.channels_out;
-        let mut output = vec![T::zero(); geometry.n_output_pixels() * outs];
+        let mut output = zeros(geometry.n_output_pixels() * outs);
         // A task is some rows of tiles: two rows of pixels each, which no other task writes.
         let rows_of_tiles = geometry.output[0].div_ceil(2);
         let columns_of_tiles = geometry.output[1].div_ceil(2);

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::{Backward, Family, Operator};
 use crate::element::{Element, with_element};
 use crate::error::Result;
+use crate::kernels::zeros;
 use crate::value::Value;
 
 /// A function of one number, with its derivative.
@@ -216,7 +217,7 @@ impl Activation {
 
     fn forward_as<T: Element>(&self, input: &Value) -> Result<Value> {
         let numbers = input.numbers::<T>()?;
-        let mut output = vec![T::zero(); numbers.len()];
+        let mut output = zeros(numbers.len());
         let function = self.function;
         output.par_chunks_mut(GRAIN).zip(numbers.par_chunks(GRAIN)).for_each(|(output, numbers)| match function {
             // The common one by itself, so that the compiler sees a loop without a branch.
@@ -265,7 +266,7 @@ pub fn combine_with_rows<T: Element>(
     let of_trace = of_trace.to_layout(arrived.layout())?;
     let row_length = arrived.len() / arrived.batch().max(1);
     let (x, g) = (of_trace.numbers::<T>()?, arrived.numbers::<T>()?);
-    let mut combined = vec![T::zero(); g.len()];
+    let mut combined = zeros(g.len());
     for ((combined, g), &row) in combined.chunks_mut(row_length.max(1)).zip(g.chunks(row_length.max(1))).zip(rows) {
         let x = &x[row * row_length..][..row_length];
         let chunks = combined.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).zip(g.par_chunks(GRAIN));

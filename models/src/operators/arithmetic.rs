@@ -10,6 +10,7 @@ use super::{Backward, Family, Operator};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::broadcasting::for_each_run;
+use crate::kernels::zeros;
 use crate::value::{Layout, Value};
 
 /// A function of two numbers.
@@ -188,14 +189,14 @@ fn combine<T: Element>(left: &Value, right: &Value, combine: impl Fn(T, T) -> T 
     let (left, right, layout) = aligned(left, right)?;
     let (l, r) = (left.numbers::<T>()?, right.numbers::<T>()?);
     if left.shape() == right.shape() {
-        let mut combined = vec![T::zero(); l.len()];
+        let mut combined = zeros(l.len());
         let chunks = combined.par_chunks_mut(GRAIN).zip(l.par_chunks(GRAIN)).zip(r.par_chunks(GRAIN));
         chunks.for_each(|((combined, l), r)| {
             combined.iter_mut().zip(l).zip(r).for_each(|((combined, &l), &r)| *combined = combine(l, r));
         });
         return Value::from_vec(combined, &shape, layout);
     }
-    let mut combined = vec![T::zero(); shape.iter().product()];
+    let mut combined = zeros(shape.iter().product());
     let operands = [layout.physical_shape(left.shape()), layout.physical_shape(right.shape())];
     let visit = |start: usize, run: usize, [(l0, l_step), (r0, r_step)]: [(usize, usize); 2]| {
         for (i, combined) in combined[start..start + run].iter_mut().enumerate() {
@@ -215,7 +216,7 @@ fn sum_to<T: Element>(gradient: &Value, operand: &[usize]) -> Result<Value> {
     }
     let layout = gradient.layout();
     let numbers = gradient.numbers::<T>()?;
-    let mut sums = vec![T::zero(); shape.iter().product()];
+    let mut sums: Vec<T> = zeros(shape.iter().product());
     for_each_run(
         &layout.physical_shape(gradient.shape()),
         [&layout.physical_shape(&shape)],
