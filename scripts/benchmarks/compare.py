@@ -16,7 +16,7 @@ import networks
 from daemon import PROGRAMS, ROOT, Daemon, memory, numbers
 
 PAUSE = 0.3  # Seconds before each call, in which threads that still spin for the other side come to rest.
-TRACE_BYTES = 1 << 30  # Soon full, as that of a daemon is that has been asked all day.
+TRACE_BYTES = 1 << 30  # Filled before the first call, as that of a daemon is that has been asked all day.
 N_BATCH = 16
 LAYERS_OF_FRAMES = ["acoustic_model.0", "acoustic_model.8", "acoustic_model.16"]
 
@@ -65,6 +65,13 @@ class Bench:
             self.models[name] = loaded["model"]
         return self.models[name]
 
+    def fill(self, name):
+        """Has the daemon keep as much as it may."""
+        evictions = lambda: next(cache for cache in self.client.ask("server.stats")["caches"] if cache["name"] == "traces")["evictions"]
+        before = evictions()
+        while evictions() == before:
+            self.ours("model.forward", name, self.input(name)[1])
+
     def input(self, name):
         """A new input: its file, and what the daemon calls it."""
         self.n_inputs += 1
@@ -92,47 +99,51 @@ class Bench:
 
 
 def once(bench, call, name):
-    """One call on both sides with a new input: our answer and time, theirs."""
-    target = {"class": bench.explained_class(name)}
-    path, held = bench.input(name)
-    explained = {"target": target, "of": "output"}
-    if call == "forward":
-        ours = lambda: bench.ours("model.forward", name, held)
-        theirs = lambda: bench.theirs("forward", name, [path])
-    elif call in ("saliency", "guided_backprop"):
-        ours = lambda: bench.ours(f"attribution.{call}", name, held, **explained)
-        theirs = lambda: bench.theirs(call, name, [path], target=target)
-    elif call == "saliency_of_frame":
-        explained["target"] = {**target, "frame": 250}
-        ours = lambda: bench.ours("attribution.saliency", name, held, **explained)
-        theirs = lambda: bench.theirs("saliency", name, [path], target=explained["target"])
-    elif call == "targets":
-        targets = [{"class": nth, "frame": 20 + 60 * nth} if name == "W" else {"class": nth} for nth in range(8)]
-        ours = lambda: bench.ours("attribution.saliency", name, held, target=targets, of="output")
-        theirs = lambda: bench.theirs("targets", name, [path], targets=targets)
-    elif call == "grad_cam":
-        layer = networks.LAST_CONVOLUTION[name]
-        ours = lambda: bench.ours("attribution.grad_cam", name, held, layer=layer, upsample=False, **explained)
-        theirs = lambda: bench.theirs("grad_cam", name, [path], target=target, layer=layer)
-    elif call == "activations":
-        more = [bench.input(name) for _ in range(N_BATCH - 1)]
-        paths, helds = [path] + [path for path, _ in more], [held] + [held for _, held in more]
-        layers = [layer["name"] for layer in bench.client.ask("model.describe", model=bench.model(name))["layers"]]
-        ours = lambda: bench.ours("activation.get", name, helds, layer=layers, encoding="none")
-        theirs = lambda: bench.theirs("activations", name, paths)
-    elif call == "frame_gradients":
-        return frame_gradients(bench, name, path, held)
-    if call in ("saliency_of_frame", "targets", "grad_cam"):
-        bench.ours("model.forward", name, held)
+    """One call on both sides with a new input: our answer and time, theirs. Each side has just answered the same of
+    another input, so that both are hot."""
+    if call == "frame_gradients":
+        return frame_gradients(bench, name)
+    sides = [sides_of(bench, call, name) for _ in range(2)]
     time.sleep(PAUSE)
-    answer, our_seconds = ours()
+    (_, _), (answer, our_seconds) = [ours() for ours, _ in sides]
     time.sleep(PAUSE)
-    expected, their_seconds = theirs()
+    (_, _), (expected, their_seconds) = [theirs() for _, theirs in sides]
     found = None if call == "activations" else numbers(answer["tensor"])
     return found, our_seconds, expected, their_seconds
 
 
-def frame_gradients(bench, name, path, held):
+def sides_of(bench, call, name):
+    """What asks a call of us, and what of them; of an input whose trace is cached where the call says so."""
+    target = {"class": bench.explained_class(name)}
+    path, held = bench.input(name)
+    explained = {"target": target, "of": "output"}
+    if call == "activations":
+        more = [bench.input(name) for _ in range(N_BATCH - 1)]
+        paths, helds = [path] + [path for path, _ in more], [held] + [held for _, held in more]
+        layers = [layer["name"] for layer in bench.client.ask("model.describe", model=bench.model(name))["layers"]]
+        ours = lambda: bench.ours("activation.get", name, helds, layer=layers, encoding="none")
+        return ours, lambda: bench.theirs("activations", name, paths)
+    if call == "forward":
+        return lambda: bench.ours("model.forward", name, held), lambda: bench.theirs("forward", name, [path])
+    if call in ("saliency", "guided_backprop"):
+        ours = lambda: bench.ours(f"attribution.{call}", name, held, **explained)
+        return ours, lambda: bench.theirs(call, name, [path], target=target)
+    bench.ours("model.forward", name, held)
+    if call == "saliency_of_frame":
+        explained["target"] = {**target, "frame": 250}
+        ours = lambda: bench.ours("attribution.saliency", name, held, **explained)
+        return ours, lambda: bench.theirs("saliency", name, [path], target=explained["target"])
+    if call == "targets":
+        targets = [{"class": nth, "frame": 20 + 60 * nth} if name == "W" else {"class": nth} for nth in range(8)]
+        ours = lambda: bench.ours("attribution.saliency", name, held, target=targets, of="output")
+        return ours, lambda: bench.theirs("targets", name, [path], targets=targets)
+    layer = networks.LAST_CONVOLUTION[name]
+    ours = lambda: bench.ours("attribution.grad_cam", name, held, layer=layer, upsample=False, **explained)
+    return ours, lambda: bench.theirs("grad_cam", name, [path], target=target, layer=layer)
+
+
+def frame_gradients(bench, name):
+    path, held = bench.input(name)
     output, _ = bench.ours("model.forward", name, held)
     letters = numbers(output["tensor"]).argmax(0)
     targets = [{"class": int(letter), "frame": frame} for frame, letter in enumerate(letters)]
@@ -177,6 +188,7 @@ def check(call, name, found, expected):
 
 def measure(bench, call, name):
     """Medians of both sides in ms, after one round that compares and warms."""
+    bench.fill(name)
     found, _, expected, _ = once(bench, call, name)
     check(call, name, found, expected)
     repeats = max(2, bench.repeats // 3) if call in ("activations", "frame_gradients") else bench.repeats
