@@ -111,15 +111,15 @@ impl ComputeQueue {
         let shared = Arc::new(Shared::default());
         let of_thread = shared.clone();
         std::thread::Builder::new().name(format!("compute {device}")).stack_size(8 << 20).spawn(move || {
-            let give_way = of_thread.clone();
-            let pause: Rc<dyn Fn()> = Rc::new(move || give_way.give_way());
             let mut reserve = Reserve::new(expected);
             while let Some((urgency, work)) = of_thread.next(&mut reserve) {
                 reserve.take();
-                match urgency {
+                let give_way = of_thread.clone();
+                // On one of the kernels' own threads, which begins by itself what another would have to be woken for.
+                rayon::scope(move |_| match urgency {
                     Urgency::Interactive => work(),
-                    Urgency::Background => models::pause::with_pauses(pause.clone(), work),
-                }
+                    Urgency::Background => models::pause::with_pauses(Rc::new(move || give_way.give_way()), work),
+                });
                 of_thread.lock().is_running = false;
             }
         })?;

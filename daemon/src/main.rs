@@ -43,6 +43,9 @@ const WAITING_QUERIES: usize = 4096;
 /// Pixels of an image before it is resized: a photo of 100 megapixels is read, a bomb is not.
 const IMAGE_PIXELS: u64 = 100_000_000;
 
+/// Of each thread that computes: a walk over a deep graph has long frames.
+const STACK_BYTES: usize = 8 << 20;
+
 /// How long running answers may take once the end was asked.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -58,7 +61,8 @@ fn main() -> anyhow::Result<()> {
     }
     init_logs(options.log_format);
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the kernels' threads")?;
+    let kernels = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK_BYTES);
+    kernels.build_global().context("cannot start the kernels' threads")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(run(options, threads));
     // A kernel that still runs is not waited for.

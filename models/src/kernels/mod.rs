@@ -20,7 +20,7 @@ pub(crate) use prepared::Prepared;
 
 /// So many zeros for a result, written by all threads: to clear large memory takes as long as many a kernel.
 pub(crate) fn zeros<T: Element>(n: usize) -> Vec<T> {
-    const WORTH_SHARING: usize = 1 << 16;
+    const WORTH_SHARING: usize = 1 << 18;
     if n < WORTH_SHARING {
         return vec![T::zero(); n];
     }
