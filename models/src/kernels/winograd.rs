@@ -109,10 +109,10 @@ impl<T: Element> WinogradWeights<T> {
         let of_band = rows_in_band * columns_of_tiles * geometry.channels_in * outs * POINTS;
         let between_pauses = (pause::MULTIPLICATIONS / of_band).max(rayon::current_num_threads());
         for bands in bands.chunks_mut(between_pauses) {
-            bands.par_iter_mut().for_each(|(nth, first, pixels)| {
+            bands.par_iter_mut().for_each_init(Points::new, |points, (nth, first, pixels)| {
                 let rows = *first..rows_of_tiles.min(*first + rows_in_band);
                 let pixels = pixels.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-                self.convolve_band(geometry, input, (*nth, rows), finish, pixels);
+                self.convolve_band(geometry, input, (*nth, rows), finish, points, pixels);
             });
             pause::point();
         }
@@ -126,6 +126,7 @@ impl<T: Element> WinogradWeights<T> {
         input: &[T],
         (image, rows): (usize, std::ops::Range<usize>),
         finish: Finish<'_, T>,
+        points: &mut Points<T>,
         output: &mut [T],
     ) {
         let (ins, outs) = (geometry.channels_in, geometry.channels_out);
@@ -133,12 +134,11 @@ impl<T: Element> WinogradWeights<T> {
         let first_row = 2 * rows.start;
         let tiles: Vec<[usize; 2]> =
             rows.flat_map(|row| (0..columns).map(move |column| [2 * row, 2 * column])).collect();
-        let mut points_in = Vec::new();
-        let mut points_out = Vec::new();
+        let Points { of_input: points_in, of_output: points_out } = points;
         for tiles in tiles.chunks(tiles_together(geometry)) {
             let places: Vec<[usize; PIXELS_IN]> = tiles.iter().map(|tile| pixels_of(geometry, image, *tile)).collect();
             points_in.resize(POINTS * tiles.len() * ins, T::zero());
-            transform_input(input, &places, ins, &mut points_in);
+            transform_input(input, &places, ins, points_in);
             points_out.resize(POINTS * tiles.len() * outs, T::zero());
             let points = points_in.chunks_exact(tiles.len() * ins).zip(points_out.chunks_exact_mut(tiles.len() * outs));
             for ((input, output), weights) in points.zip(&self.points) {
@@ -149,7 +149,7 @@ impl<T: Element> WinogradWeights<T> {
                 product.run(output, Threads::One);
             }
             let band = (image * geometry.output[0] + first_row) * geometry.output[1] * outs;
-            transform_output(&points_out, &self.bias, Finish::clamp(finish.clamp), |tile, pixel, numbers| {
+            transform_output(points_out, &self.bias, Finish::clamp(finish.clamp), |tile, pixel, numbers| {
                 let [row, column] = [tiles[tile][0] + pixel / 2, tiles[tile][1] + pixel % 2];
                 if row >= geometry.output[0] || column >= geometry.output[1] {
                     return;
@@ -162,6 +162,21 @@ impl<T: Element> WinogradWeights<T> {
                 }
             });
         }
+    }
+}
+
+/// What a thread transforms, for one group of tiles after another.
+#[derive(Debug)]
+struct Points<T> {
+    /// `[point, tile, input channel]`
+    of_input: Vec<T>,
+    /// `[point, tile, output channel]`
+    of_output: Vec<T>,
+}
+
+impl<T> Points<T> {
+    fn new() -> Self {
+        Points { of_input: Vec::new(), of_output: Vec::new() }
     }
 }
 
