@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::{AnswerOptions, InputRef, OneOrMany, Settings};
 use crate::picture::Picture;
+use crate::relevance::LayerSum;
 use crate::target::{ResolvedTarget, ScoreOf, Target};
 use crate::tensor::Tensor;
 
@@ -136,6 +137,12 @@ pub struct Attribution {
     /// several targets are of one size, and the smaller ones among them hold zeros beside).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop_start: Option<CropStart>,
+    /// How much the map's sum misses of the change that was to be explained, where completeness is promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completeness_gap: Option<OneOrMany<f64>>,
+    /// The relevance of each layer that it reached, where it is shared out layer by layer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relevance_sums: Vec<LayerSum>,
     /// What one should know about this answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

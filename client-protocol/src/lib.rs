@@ -16,9 +16,11 @@ mod nearest;
 mod open_rpc;
 mod picture;
 mod reference;
+pub mod relevance;
 pub mod server;
 mod target;
 mod tensor;
+pub mod variation;
 pub mod visualization;
 
 pub use check_params::check_params;

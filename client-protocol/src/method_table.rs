@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::common::NoParams;
-use crate::{activation, attribution, input, job, model, server, visualization};
+use crate::{activation, attribution, input, job, model, relevance, server, variation, visualization};
 
 /// A method as a type: what it takes and what it answers.
 pub trait Method {
@@ -146,6 +146,36 @@ methods! {
     /// Selvaraju et al. 2017, section 3.2.
     AttributionGuidedGradCam = "attribution.guided_grad_cam"(attribution::GuidedGradCamParams) -> attribution::Attribution, main Some("target"),
         example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "interpolation": "nearest"}"#;
+    /// Shares a score out layer by layer: which inputs contributed how much.
+    ///
+    /// Layer-wise relevance propagation, Bach et al. 2015; composites as zennit names them.
+    AttributionLrp = "attribution.lrp"(relevance::LrpParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "composite": "epsilon_plus", "rules": {"blocks.0.*": {"rule": "gamma", "gamma": 0.1}}}"#;
+    /// Shares a score of a ReLU network out layer by layer, by expansions at roots in each layer's domain.
+    ///
+    /// Montavon et al. 2017.
+    AttributionDeepTaylor = "attribution.deep_taylor"(relevance::DeepTaylorParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "vgg16", "input": "/photos/coffee.png", "input_domain": "box"}"#;
+    /// The mean gradient on the way from a baseline to the input, times their difference.
+    ///
+    /// Sundararajan et al. 2017. Sums to the score's change, but for `completeness_gap`.
+    AttributionIntegratedGradients = "attribution.integrated_gradients"(variation::IntegratedGradientsParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "steps": 32, "baseline": "blur"}"#;
+    /// The mean gradient at noisy copies of the input, or how much it varies.
+    ///
+    /// Smilkov et al. 2017; Adebayo et al. 2018 (VarGrad).
+    AttributionSmoothGrad = "attribution.smooth_grad"(variation::SmoothGradParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "samples": 25, "noise": 0.15}"#;
+    /// How much of the score's difference to a baseline each number of the input brought (rescale rule).
+    ///
+    /// Shrikumar et al. 2017, section 3.5.1.
+    AttributionDeepLift = "attribution.deep_lift"(variation::DeepLiftParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "baseline": 0.0}"#;
+    /// How much the score falls where a window of the input is covered.
+    ///
+    /// Zeiler and Fergus 2014, section 4.2.
+    AttributionOcclusion = "attribution.occlusion"(variation::OcclusionParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "window": [3, 32, 32], "stride": [3, 16, 16]}"#;
     /// The value of an objective and its gradient at an input: one step of maximising it.
     VisualizationGradient = "visualization.gradient"(visualization::GradientParams) -> visualization::GradientResult, main None,
         example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "objective": {"kind": "channel", "layer": "blocks.7", "channel": 12}}"#;

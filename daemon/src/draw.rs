@@ -18,6 +18,8 @@ pub(crate) enum Look {
     Magnitude,
     /// The three as colours, grey where they are 0.
     Colors,
+    /// The sum of the three, with its sign.
+    Signed,
 }
 
 /// A picture of a map over the input's places.
@@ -47,8 +49,9 @@ pub(crate) fn of_map(
             )
         }
         ([n_channels, rows, columns], photo) => {
-            let largest = largest_of_channels(&array.numbers, rows * columns);
-            let map = map_of(&largest, *rows, *columns, &array.axes[1], &array.axes[2]);
+            let of_channels = if look == Look::Signed { sum_of_channels } else { largest_of_channels };
+            let reduced = of_channels(&array.numbers, rows * columns);
+            let map = map_of(&reduced, *rows, *columns, &array.axes[1], &array.axes[2]);
             drawn(of_places(&array, &map, photo, look, *n_channels, &options), &options)
         }
         _ => of_plain(&array, &options),
@@ -164,6 +167,11 @@ fn largest_of_channels(numbers: &[f32], n_places: usize) -> Vec<f32> {
         numbers.iter().skip(place).step_by(n_places.max(1)).fold(0.0f32, |largest, number| largest.max(number.abs()))
     };
     (0..n_places).map(largest).collect()
+}
+
+/// For each place the sum of its channels.
+fn sum_of_channels(numbers: &[f32], n_places: usize) -> Vec<f32> {
+    (0..n_places).map(|place| numbers.iter().skip(place).step_by(n_places.max(1)).sum()).collect()
 }
 
 fn map_of<'a>(

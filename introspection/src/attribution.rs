@@ -1,6 +1,6 @@
 //! What every attribution is asked with, and the walks that they are made of.
 
-use models::{Graph, Interrupt, Outlet, Trace, Value};
+use models::{Graph, Interrupt, NodeIdx, Outlet, Trace, Value};
 
 use crate::backward_walk::{Arrived, Composite, Start, Walk};
 use crate::error::Result;
@@ -38,6 +38,16 @@ impl Question<'_> {
 
     /// The same, read elsewhere.
     pub(crate) fn walk_until(&self, composite: &dyn Composite, until: Outlet) -> Result<Arrived> {
+        self.walk_observed(composite, until, None)
+    }
+
+    /// The same, with what arrives at each node shown on the way, together with the first target that it is of.
+    pub(crate) fn walk_observed(
+        &self,
+        composite: &dyn Composite,
+        until: Outlet,
+        observer: Option<&dyn Fn(usize, NodeIdx, &Arrived)>,
+    ) -> Result<Arrived> {
         let starts = self.starts()?;
         let rows = self.rows();
         let together = self.pairs_together(&starts);
@@ -46,7 +56,9 @@ impl Question<'_> {
             let pairs = first..rows.len().min(first + together);
             let starts = starts.iter().map(|start| start.of_pairs(pairs.clone())).collect::<Result<Vec<_>>>()?;
             let (graph, trace, rows) = (self.graph, self.trace, &rows[pairs]);
-            let walk = Walk { graph, trace, rows, composite, interrupt: self.interrupt };
+            let of_walk = observer.map(|observer| move |idx, arrived: &Arrived| observer(first, idx, arrived));
+            let observer = of_walk.as_ref().map(|observer| observer as &dyn Fn(NodeIdx, &Arrived));
+            let walk = Walk { graph, trace, rows, composite, interrupt: self.interrupt, observer };
             parts.push(walk.run(&starts, &[until])?.remove(0));
         }
         Arrived::stack(parts, self.trace.shape(until))

@@ -25,6 +25,11 @@ pub trait Rule: std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether it has to see whole values rather than windows of them.
+    fn sees_whole(&self) -> bool {
+        false
+    }
+
     /// Whether this is the gradient.
     fn is_gradient(&self) -> bool {
         false
@@ -221,6 +226,8 @@ pub struct Walk<'a> {
     pub composite: &'a dyn Composite,
     /// Asked between nodes.
     pub interrupt: &'a dyn Interrupt,
+    /// Shown what arrived at the first output of each node.
+    pub observer: Option<&'a dyn Fn(NodeIdx, &Arrived)>,
 }
 
 impl std::fmt::Debug for Walk<'_> {
@@ -251,6 +258,9 @@ impl Walk<'_> {
             let gradients = std::mem::take(&mut arrived[idx]);
             for (read, _) in read.iter_mut().zip(until).filter(|(_, outlet)| outlet.node.0 == idx) {
                 *read = gradients.first().cloned().flatten();
+            }
+            if let (Some(observer), Some(Some(first))) = (self.observer, gradients.first()) {
+                observer(NodeIdx(idx), first);
             }
             let node = &nodes[idx];
             let wanted: Vec<bool> = node.inputs.iter().map(|input| is_wanted[input.node.0]).collect();
@@ -348,6 +358,9 @@ impl Walk<'_> {
         wanted: &[bool],
     ) -> Result<Option<Vec<Option<Arrived>>>> {
         let node = self.graph.node(idx);
+        if self.composite.rule(self.graph, idx).sees_whole() {
+            return Ok(None);
+        }
         let Some(operator) = node.operator.on_windows(windows.lengths.len()) else { return Ok(None) };
         let Some(below) = through(windows, &node.operator.reach()) else { return Ok(None) };
         let own_shape = self.trace.shape(Outlet { node: idx, port: 0 });

@@ -5,23 +5,37 @@
 
 mod attribution;
 pub mod backward_walk;
+pub mod baseline;
 mod cone;
+mod deep_lift;
+mod deep_taylor;
 mod error;
 mod grad_cam;
 mod input_x_gradient;
+mod integrated_gradients;
+mod lrp;
 mod objective;
+mod occlusion;
 pub mod rules;
 mod saliency;
+mod smooth_grad;
 mod target;
 mod upsample;
+mod variations;
 
 pub use attribution::Question;
 pub use backward_walk::Arrived;
 pub use cone::{cone, cones};
+pub use deep_lift::{MaxPoolRule, deep_lift};
+pub use deep_taylor::{InputDomain, deep_taylor};
 pub use error::{IntrospectionError, Result};
 pub use grad_cam::{grad_cam, guided_grad_cam, last_spatial_convolution};
 pub use input_x_gradient::input_x_gradient;
+pub use integrated_gradients::{Complete, Quadrature, integrated_gradients};
+pub use lrp::{LayerRule, Preset, Relevance, RelevanceStart, RuleTable, check_bounds, lrp};
 pub use objective::{Objective, objective_gradient};
+pub use occlusion::occlusion;
 pub use saliency::{deconvnet, guided_backprop, saliency};
+pub use smooth_grad::{NoiseStatistic, smooth_grad};
 pub use target::{ClassChoice, OutputAxes, ResolvedTarget, ScoreOf, Scores, Target, log_probabilities, resolve};
 pub use upsample::{Interpolation, upsample};

@@ -31,7 +31,7 @@ pub fn objective_gradient(
     interrupt: &dyn Interrupt,
 ) -> Result<(f64, Value)> {
     let (value, start) = start_of(graph, trace, objective)?;
-    let walk = Walk { graph, trace, rows: &[0], composite: &PlainGradient, interrupt };
+    let walk = Walk { graph, trace, rows: &[0], composite: &PlainGradient, interrupt, observer: None };
     let input = Outlet { node: graph.inputs()[0], port: 0 };
     Ok((value, walk.run(&[start], &[input])?.remove(0).into_whole(trace.shape(input))?))
 }

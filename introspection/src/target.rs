@@ -81,6 +81,41 @@ pub struct ResolvedTarget {
     pub frame: Option<usize>,
     /// The class's probability, where there is one place.
     pub probability: Option<f64>,
+    /// What is scored, so that the same can be scored on another trace.
+    scored: Scored,
+}
+
+/// What a target's score is made of.
+#[derive(Clone, Debug, PartialEq)]
+enum Scored {
+    /// Units, summed.
+    Units,
+    /// A class at each place, and which number of it.
+    Classes { axes: OutputAxes, of: ScoreOf, chosen: Vec<(usize, usize)> },
+}
+
+impl ResolvedTarget {
+    /// The same units, or the same classes at the same places, of a row of another trace of one shape.
+    pub fn on(&self, graph: &Graph, trace: &Trace, row: usize) -> Result<ResolvedTarget> {
+        match &self.scored {
+            Scored::Classes { axes, of, chosen } => {
+                let scores = Scores::read(&trace.value(self.outlet)?, *axes, row)?;
+                let (score, gradient) = score_of(graph, &scores, chosen, *of);
+                let probability = match chosen[..] {
+                    [(place, class)] if *of != ScoreOf::Output => {
+                        Some(log_probabilities(graph, scores.at(place))[class].exp())
+                    }
+                    _ => None,
+                };
+                Ok(ResolvedTarget { row, score, gradient, probability, ..self.clone() })
+            }
+            Scored::Units => {
+                let numbers = trace.value(self.outlet)?.row(row)?.to_f64_vec()?;
+                let score = self.gradient.iter().map(|&(index, weight)| weight * numbers[index]).sum();
+                Ok(ResolvedTarget { row, score, ..self.clone() })
+            }
+        }
+    }
 }
 
 /// The target's score on one row of a trace, with its derivative.
@@ -195,40 +230,48 @@ fn resolve_class(
         let expected = format!("the network has classes 0 to {}", scores.n_classes.saturating_sub(1));
         within("class", class, scores.n_classes, expected)?;
     }
-    let mut resolved =
-        ResolvedTarget { row, outlet, gradient: vec![], score: 0.0, class: None, frame, probability: None };
-    let mut classes = Vec::new();
-    for place in places.clone() {
-        let class = match choice {
-            ClassChoice::Best => scores.best(place),
-            ClassChoice::Index(class) => class,
-        };
-        classes.push(class);
+    let class_at = |place: usize| match choice {
+        ClassChoice::Best => scores.best(place),
+        ClassChoice::Index(class) => class,
+    };
+    let chosen: Vec<(usize, usize)> = places.map(|place| (place, class_at(place))).collect();
+    let mut classes: Vec<usize> = chosen.iter().map(|(_, class)| *class).collect();
+    classes.dedup();
+    let class = if let [class] = classes[..] { Some(class) } else { None };
+    let scored = Scored::Classes { axes, of, chosen };
+    let target =
+        ResolvedTarget { row, outlet, gradient: vec![], score: 0.0, class, frame, probability: None, scored };
+    target.on(graph, trace, row)
+}
+
+/// The score of classes at places, with its derivative.
+fn score_of(
+    graph: &Graph,
+    scores: &Scores,
+    chosen: &[(usize, usize)],
+    of: ScoreOf,
+) -> (f64, Vec<(usize, f64)>) {
+    let (mut score, mut gradient) = (0.0, Vec::new());
+    for &(place, class) in chosen {
         let logits = scores.at(place);
-        let log_probability = || log_probabilities(graph, logits);
         match of {
             ScoreOf::Logit | ScoreOf::Output => {
-                resolved.score += logits[class];
-                resolved.gradient.push((scores.index(place, class), 1.0));
+                score += logits[class];
+                gradient.push((scores.index(place, class), 1.0));
             }
             ScoreOf::LogProbability => {
-                let log = log_probability();
-                resolved.score += log[class];
-                add_log_probability(graph, &mut resolved.gradient, &scores, place, class, &log, 1.0);
+                let log = log_probabilities(graph, logits);
+                score += log[class];
+                add_log_probability(graph, &mut gradient, scores, place, class, &log, 1.0);
             }
             ScoreOf::Probability => {
-                let log = log_probability();
-                resolved.score += log[class].exp();
-                add_log_probability(graph, &mut resolved.gradient, &scores, place, class, &log, log[class].exp());
+                let log = log_probabilities(graph, logits);
+                score += log[class].exp();
+                add_log_probability(graph, &mut gradient, scores, place, class, &log, log[class].exp());
             }
         }
-        if places.len() == 1 && of != ScoreOf::Output {
-            resolved.probability = Some(log_probability()[class].exp());
-        }
     }
-    classes.dedup();
-    resolved.class = if let [class] = classes[..] { Some(class) } else { None };
-    Ok(resolved)
+    (score, gradient)
 }
 
 /// `∂ log p_c / ∂z_k = δ_ck − p_k` (softmax) or `δ_ck (1 − p_c)` (sigmoid), times a factor.
@@ -306,6 +349,7 @@ fn resolve_unit(
         class: None,
         frame: None,
         probability: None,
+        scored: Scored::Units,
     };
     for place in places {
         for channel in channels.clone() {

@@ -274,7 +274,7 @@ fn outlet(node: usize) -> Outlet {
 
 /// The gradient at the input for a start at the logits.
 fn walked(graph: &Graph, trace: &Trace, rows: &[usize], gradient: &Value) -> Vec<f64> {
-    let walk = Walk { graph, trace, rows, composite: &PlainGradient, interrupt: &Uninterrupted };
+    let walk = Walk { graph, trace, rows, composite: &PlainGradient, interrupt: &Uninterrupted, observer: None };
     let start = Start::whole(graph.logits(), gradient.clone());
     walk.run(&[start], &[input_of(graph)]).unwrap().remove(0).value.to_f64_vec().unwrap()
 }
@@ -455,7 +455,7 @@ proptest! {
         let start_shape: Vec<usize> = [targets.len()].into_iter().chain(shape[1..].iter().copied()).collect();
         let start = Value::from_vec(start, &start_shape, Layout::Logical).unwrap();
         let rows: Vec<usize> = targets.iter().map(|target| target.row).collect();
-        let walk = Walk { graph: &graph, trace: &trace, rows: &rows, composite: &PlainGradient, interrupt: &Uninterrupted };
+        let walk = Walk { graph: &graph, trace: &trace, rows: &rows, composite: &PlainGradient, interrupt: &Uninterrupted, observer: None };
         let found = walk.run(&[Start::whole(layer, start)], &[input_of(&graph)]).unwrap().remove(0);
         close(&in_windows, &found.value.to_f64_vec().unwrap(), 1e-12);
     }

@@ -56,7 +56,7 @@ fn convolution(case: &Case) -> Convolution {
 fn convolutions(criterion: &mut Criterion) {
     for case in CASES {
         let mut builder = GraphBuilder::new();
-        let dims: Vec<Dim> = std::iter::once(1).chain(case.input.iter().copied()).map(Dim::Known).collect();
+        let dims: Vec<Dim> = case.input.iter().copied().map(Dim::Known).collect();
         let input = builder.input("input", &dims).unwrap();
         let output = builder.add("convolution", convolution(case), &[input]).unwrap();
         let graph = builder.finish(&[("output", output)]).unwrap();
@@ -90,7 +90,7 @@ fn peak(criterion: &mut Criterion) {
 }
 
 /// Sums in flight, enough to hide how long each takes.
-const REGISTERS: usize = 12;
+const REGISTERS: usize = 10;
 const LANES: usize = 16;
 
 fn in_registers(rounds: usize) -> f32 {
@@ -108,28 +108,33 @@ fn in_registers(rounds: usize) -> f32 {
     multiply_and_add(rounds)
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,fma")]
-fn in_registers_avx512(rounds: usize) -> f32 {
-    multiply_and_add(rounds)
+macro_rules! in_registers {
+    ($name:ident, $features:literal, $splat:ident, $multiply_add:ident, $lanes:literal) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = $features)]
+        fn $name(rounds: usize) -> f32 {
+            use std::arch::x86_64::*;
+            let mut sums = [$splat(0.5); REGISTERS * LANES / $lanes];
+            let (factor, more) = ($splat(black_box(0.999)), $splat(black_box(0.001)));
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = $multiply_add(*sum, factor, more);
+                }
+            }
+            black_box(sums);
+            0.0
+        }
+    };
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn in_registers_avx2(rounds: usize) -> f32 {
-    multiply_and_add(rounds)
-}
+in_registers!(in_registers_avx512, "avx512f", _mm512_set1_ps, _mm512_fmadd_ps, 16);
+in_registers!(in_registers_avx2, "avx2,fma", _mm256_set1_ps, _mm256_fmadd_ps, 8);
 
-#[inline(always)]
 fn multiply_and_add(rounds: usize) -> f32 {
     let mut sums = [[0.5f32; LANES]; REGISTERS];
-    let (factor, more) = ([black_box(0.999f32); LANES], [black_box(0.001f32); LANES]);
+    let (factor, more) = (black_box(0.999f32), black_box(0.001f32));
     for _ in 0..rounds {
-        for sum in &mut sums {
-            for lane in 0..LANES {
-                sum[lane] = sum[lane].mul_add(factor[lane], more[lane]);
-            }
-        }
+        sums.iter_mut().flatten().for_each(|sum| *sum = *sum * factor + more);
     }
     sums.iter().flatten().sum()
 }

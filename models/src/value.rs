@@ -71,6 +71,17 @@ impl Value {
         Value::from_vec(vec![number; shape.iter().product()], shape, layout)
     }
 
+    /// Zeros in the shape of another value, with so many rows.
+    pub fn zeros_like(other: &Value, rows: usize) -> Result<Self> {
+        let mut shape = other.shape.clone();
+        if let Some(batch) = shape.first_mut() {
+            *batch = rows;
+        }
+        crate::element::with_element!(other.dtype(), T => {
+            Value::from_vec::<T>(crate::kernels::zeros(shape.iter().product()), &shape, other.layout)
+        })
+    }
+
     /// The logical shape, batch first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
@@ -238,10 +249,29 @@ impl Value {
     }
 
     /// Each number changed by itself, in f64.
-    pub fn map(&self, change: impl Fn(f64) -> f64) -> Result<Value> {
+    pub fn map(&self, change: impl Fn(f64) -> f64 + Sync) -> Result<Value> {
+        const GRAIN: usize = 1 << 14;
         crate::element::with_element!(self.dtype(), T => {
-            let numbers = self.numbers::<T>()?.iter().map(|number| T::of(change(number.wide()))).collect();
+            let changed = |number: &T| T::of(change(number.wide()));
+            let numbers = self.numbers::<T>()?.par_iter().with_min_len(GRAIN).map(changed).collect();
             Value::from_vec::<T>(numbers, &self.shape, self.layout)
+        })
+    }
+
+    /// Whether any number is below zero.
+    pub fn has_negative(&self) -> Result<bool> {
+        crate::element::with_element!(self.dtype(), T => {
+            Ok(self.numbers::<T>()?.iter().any(|number| number.wide() < 0.0))
+        })
+    }
+
+    /// The sum of each row of the batch, in f64.
+    pub fn row_sums(&self) -> Result<Vec<f64>> {
+        let per_row = self.len() / self.batch().max(1);
+        crate::element::with_element!(self.dtype(), T => {
+            let numbers = self.numbers::<T>()?;
+            let sum = |row: &[T]| row.iter().map(|number| number.wide()).sum();
+            Ok(numbers.chunks(per_row.max(1)).map(sum).collect())
         })
     }
 

@@ -1,5 +1,6 @@
 //! `attribution.*`: every method is a question, a way to walk, and the axes that its map has.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,10 +8,11 @@ use client_protocol::attribution::{
     Attribution, CropStart, GradCamParams, GuidedGradCamParams, Interpolation, PlainParams, Post, Question,
     SaliencyParams,
 };
+use client_protocol::relevance::LayerSum;
 use client_protocol::{Axis, ErrorKind, ErrorObject, OneOrMany, ResolvedTarget, Settings};
 use introspection::Arrived;
 use introspection::rules::activations_with_plain_gradient;
-use models::{Outlet, Value, Windows};
+use models::{NodeIdx, Outlet, Value, Windows};
 use serde_json::json;
 
 use crate::draw::{self, Look};
@@ -23,16 +25,24 @@ use crate::state::State;
 use crate::to_protocol::{Array, axes_of, resolved_target};
 
 /// A map of one input, for all targets, with its axes without the target's.
-struct Map {
-    value: Value,
-    axes: Vec<Axis>,
+pub(super) struct Map {
+    pub(super) value: Value,
+    pub(super) axes: Vec<Axis>,
     /// Where it was cut, if it was.
-    windows: Option<Windows>,
+    pub(super) windows: Option<Windows>,
+    /// For each layer that relevance reached the sum for each target.
+    pub(super) sums: Vec<(NodeIdx, Vec<f64>)>,
+    /// For each target what the map's sum misses, where completeness is promised.
+    pub(super) gaps: Option<Vec<f64>>,
 }
 
 impl Map {
-    fn whole(value: Value, axes: Vec<Axis>) -> Map {
-        Map { value, axes, windows: None }
+    pub(super) fn whole(value: Value, axes: Vec<Axis>) -> Map {
+        Map { value, axes, windows: None, sums: vec![], gaps: None }
+    }
+
+    fn cut(value: Value, axes: Vec<Axis>, windows: Windows) -> Map {
+        Map { windows: Some(windows), ..Map::whole(value, axes) }
     }
 }
 
@@ -40,19 +50,19 @@ impl Map {
 type Walked = fn(&introspection::Question<'_>) -> introspection::Result<Arrived>;
 
 /// How a method makes a map of one input's question.
-type Method<'a> = &'a dyn Fn(&HeldModel, &AskedInput, &introspection::Question<'_>) -> Result<Map, ErrorObject>;
+pub(super) type Method<'a> = &'a dyn Fn(&HeldModel, &AskedInput, &introspection::Question<'_>) -> Result<Map, ErrorObject>;
 
 /// The frame that all attributions share.
-struct Asking<'a> {
-    state: &'a State,
-    question: &'a Question,
-    token: &'a Token,
+pub(super) struct Asking<'a> {
+    pub(super) state: &'a State,
+    pub(super) question: &'a Question,
+    pub(super) token: &'a Token,
     /// The name in titles.
-    name: &'static str,
+    pub(super) name: &'static str,
     /// How its picture is drawn.
-    look: Look,
-    settings: Vec<(&'static str, serde_json::Value)>,
-    notes: Vec<String>,
+    pub(super) look: Look,
+    pub(super) settings: Vec<(&'static str, serde_json::Value)>,
+    pub(super) notes: Vec<String>,
 }
 
 pub(crate) fn saliency(state: &Arc<State>, params: SaliencyParams, token: &Token) -> Result<Attribution, ErrorObject> {
@@ -115,15 +125,26 @@ fn walked(
     crop: bool,
     method: Walked,
 ) -> Result<Map, ErrorObject> {
+    let arrived = method(question).map_err(|error| errors::of_introspection(error, &model.graph))?;
+    read(model, asked, question, crop, arrived)
+}
+
+/// All of what arrived where a map is read, or the targets' cones.
+pub(super) fn read(
+    model: &HeldModel,
+    asked: &AskedInput,
+    question: &introspection::Question<'_>,
+    crop: bool,
+    arrived: Arrived,
+) -> Result<Map, ErrorObject> {
     let of_error = |error| errors::of_introspection(error, &model.graph);
     let axes = axes_of(model, &asked.prepared, question.at);
-    let arrived = method(question).map_err(of_error)?;
     if !crop {
         return Ok(Map::whole(question.whole(arrived).map_err(of_error)?, axes));
     }
     let windows = cones(model, question, question.at)?;
     let value = arrived.in_windows(&windows).map_err(of_error)?;
-    Ok(Map { value, axes, windows: Some(windows) })
+    Ok(Map::cut(value, axes, windows))
 }
 
 /// The targets' cones at a layer.
@@ -134,6 +155,17 @@ fn cones(model: &HeldModel, question: &introspection::Question<'_>, at: Outlet) 
         return Err(ErrorObject::new(ErrorKind::Unfit, "this map has no places that could be cropped").field("crop"));
     }
     Ok(cones)
+}
+
+/// A map of the input, or the targets' cones of it.
+pub(super) fn of_input(
+    model: &HeldModel,
+    asked: &AskedInput,
+    question: &introspection::Question<'_>,
+    crop: bool,
+    value: Value,
+) -> Result<Map, ErrorObject> {
+    read(model, asked, question, crop, Arrived::whole(value))
 }
 
 /// A map of places alone, cut to the targets' cones at a layer of as many places.
@@ -151,7 +183,7 @@ fn cropped_places(
     let cut = map.value.reshape(&with_channel).and_then(|value| windows.cut(&value, &pairs, 0.0)).map_err(of_model)?;
     let places: Vec<usize> = [shape[0]].into_iter().chain(windows.lengths.iter().copied()).collect();
     let value = cut.reshape(&places).map_err(of_model)?;
-    Ok(Map { value, axes: map.axes, windows: Some(windows) })
+    Ok(Map::cut(value, map.axes, windows))
 }
 
 /// Names the activations that are no rectifiers, since the rule at rectifiers leaves them as they are.
@@ -229,7 +261,7 @@ pub(crate) fn guided_grad_cam(
         let windows = cones(model, question, question.at)?;
         let pairs: Vec<usize> = (0..question.targets.len()).collect();
         let value = windows.cut(&map.value, &pairs, 0.0).map_err(|error| errors::of_model(error, None))?;
-        Ok(Map { value, axes: map.axes, windows: Some(windows) })
+        Ok(Map::cut(value, map.axes, windows))
     })
 }
 
@@ -279,13 +311,13 @@ fn post_processed(map: Map, post: Post) -> Result<Map, ErrorObject> {
             let numbers: Vec<f32> = numbers.chunks_exact(shape[1] * n_places).flat_map(largest).collect();
             let shape: Vec<usize> = shape[..1].iter().chain(&shape[2..]).copied().collect();
             let value = Value::from_vec(numbers, &shape, models::Layout::Logical).map_err(of_model)?;
-            Ok(Map { value, axes: spatial(map.axes), windows: map.windows })
+            Ok(Map { value, axes: spatial(map.axes), ..map })
         }
     }
 }
 
 impl Asking<'_> {
-    fn answer(self, method: Method<'_>) -> Result<Attribution, ErrorObject> {
+    pub(super) fn answer(self, method: Method<'_>) -> Result<Attribution, ErrorObject> {
         let model = self.state.models().get(&self.question.model)?;
         let at = self.question.at.as_deref().map_or_else(|| Ok(model.input()), |name| model.layer(name))?;
         let targets = self.question.target.as_slice();
@@ -296,6 +328,7 @@ impl Asking<'_> {
         let mut resolved: Vec<ResolvedTarget> = Vec::new();
         let mut starts: Vec<Vec<usize>> = Vec::new();
         let mut last = None;
+        let (mut sums, mut gaps): (BTreeMap<usize, Vec<f64>>, Vec<f64>) = Default::default();
         for input in self.question.input.as_slice() {
             let asked = asked::input(self.state, &model, input, self.token)?;
             let of_input = asked::resolve(&model, &asked.trace, targets, self.question.of)?;
@@ -304,6 +337,8 @@ impl Asking<'_> {
             self.refuse_too_much(&question)?;
             let mut map = method(&model, &asked, &question)?;
             self.state.counters.backward_walks.fetch_add(1, Ordering::Relaxed);
+            map.sums.drain(..).for_each(|(idx, of_targets)| sums.entry(idx.0).or_default().extend(of_targets));
+            gaps.extend(map.gaps.take().unwrap_or_default());
             let leading = self.question.target.is_list().then(|| Axis::named("target"));
             if let Some(windows) = &map.windows {
                 let first_spatial = map.axes.len() - windows.lengths.len();
@@ -343,7 +378,15 @@ impl Asking<'_> {
             (false, true) => Some(CropStart::Many(starts)),
             (false, false) => Some(CropStart::One(starts.remove(0))),
         };
-        Ok(Attribution { tensor, target, settings, crop_start, notes: self.notes, picture })
+        let one_or_many = |mut numbers: Vec<f64>| match is_list {
+            true => OneOrMany::Many(numbers),
+            false => OneOrMany::One(numbers.swap_remove(0)),
+        };
+        let completeness_gap = (!gaps.is_empty()).then(|| one_or_many(gaps));
+        let of_layer = |(idx, sums)| LayerSum { layer: model.name_of(NodeIdx(idx)).to_owned(), sum: one_or_many(sums) };
+        let relevance_sums = sums.into_iter().map(of_layer).collect();
+        let notes = self.notes;
+        Ok(Attribution { tensor, target, settings, crop_start, completeness_gap, relevance_sums, notes, picture })
     }
 
     /// Refuses what would not fit, before it is computed: what walks, and the maps of all targets on their way out.

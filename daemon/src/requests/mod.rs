@@ -6,7 +6,9 @@ mod attribution;
 mod input;
 mod job;
 mod model;
+mod relevance;
 mod server;
+mod variation;
 mod visualization;
 
 use std::sync::Arc;
@@ -75,6 +77,12 @@ pub(crate) const HANDLERS: &[Handler] = handlers! {
     AttributionDeconvnet in Compute by attribution::deconvnet;
     AttributionGradCam in Compute by attribution::grad_cam;
     AttributionGuidedGradCam in Compute by attribution::guided_grad_cam;
+    AttributionLrp in Compute by relevance::lrp;
+    AttributionDeepTaylor in Compute by relevance::deep_taylor;
+    AttributionIntegratedGradients in Compute by variation::integrated_gradients;
+    AttributionSmoothGrad in Compute by variation::smooth_grad;
+    AttributionDeepLift in Compute by variation::deep_lift;
+    AttributionOcclusion in Compute by variation::occlusion;
     VisualizationGradient in Compute by visualization::gradient;
     JobList in Immediate by job::list;
     JobGet in Immediate by job::get;

@@ -3,6 +3,9 @@
 mod deconvnet;
 mod gradient;
 mod guided_backprop;
+mod proportional;
+mod unchanged;
+mod weighted_sum;
 
 use models::operators::Family;
 use models::{Graph, NodeIdx};
@@ -12,6 +15,14 @@ use crate::backward_walk::{Composite, Rule};
 pub use deconvnet::Deconvnet;
 pub use gradient::Gradient;
 pub use guided_backprop::GuidedBackprop;
+pub use proportional::Proportional;
+pub use unchanged::Unchanged;
+pub use weighted_sum::{STABILIZER, WeightedSum};
+
+/// `d + ε · sgn(d)` with `sgn(0) = 1`.
+fn stabilized(d: f64, epsilon: f64) -> f64 {
+    if d < 0.0 { d - epsilon } else { d + epsilon }
+}
 
 /// The gradient everywhere.
 #[derive(Clone, Copy, Debug)]

@@ -277,6 +277,18 @@ pub fn combine_with_rows<T: Element>(
     Value::from_vec(combined, arrived.shape(), arrived.layout())
 }
 
+/// [`combine_with_rows`] in the values' own element type, computed in f64.
+pub fn combine_rows(
+    of_trace: &Value,
+    arrived: &Value,
+    rows: &[usize],
+    combine: impl Fn(f64, f64) -> f64 + Sync,
+) -> Result<Value> {
+    with_element!(arrived.dtype(), T => {
+        combine_with_rows::<T>(of_trace, arrived, rows, |x, g| T::of(combine(x.wide(), g.wide())))
+    })
+}
+
 impl Operator for Activation {
     fn kind(&self) -> &'static str {
         self.kind

@@ -228,6 +228,10 @@ fn sum_to<T: Element>(gradient: &Value, operand: &[usize]) -> Result<Value> {
 }
 
 impl Operator for Arithmetic {
+    fn as_arithmetic(&self) -> Option<&Arithmetic> {
+        Some(self)
+    }
+
     fn kind(&self) -> &'static str {
         match self.function {
             ArithmeticFunction::Add => "Add",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
+use super::reweighting::{Reweighted, Reweighting};
 use super::{AxisKind, AxisWindow, Backward, Family, Operator, Reach, RectifierBelow};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
@@ -230,12 +231,13 @@ struct PreparedWeights {
     backward_winograd: Prepared,
     /// For both directions.
     frequency: Prepared,
+    reweighted: Reweighted<Convolution>,
 }
 
 impl PreparedWeights {
     fn bytes(&self) -> usize {
         let all = [&self.forward, &self.forward_winograd, &self.backward, &self.backward_winograd, &self.frequency];
-        all.into_iter().map(Prepared::bytes).sum()
+        all.into_iter().map(Prepared::bytes).sum::<usize>() + self.reweighted.bytes()
     }
 
     fn in_frequencies<T: Element>(
@@ -304,6 +306,20 @@ impl Operator for Convolution {
 
     fn prepared_bytes(&self) -> usize {
         self.prepared.bytes()
+    }
+
+    fn reweighted(&self, weights: Reweighting, bias: Option<Reweighting>) -> Option<Result<Arc<dyn Operator>>> {
+        let params = &self.params;
+        let make = || {
+            let of_bias = bias.zip(params.bias.as_ref()).map(|(change, bias)| change.of_tensor(bias)).transpose()?;
+            self.with_weights(weights.of_tensor(&params.weight)?, of_bias)
+        };
+        let in_own_padding = |made: Arc<Convolution>| -> Arc<dyn Operator> {
+            let ConvolutionParams { weight, bias, .. } = made.params.clone();
+            let params = ConvolutionParams { weight, bias, ..self.params.clone() };
+            Arc::new(Convolution { params, prepared: made.prepared.clone() })
+        };
+        Some(self.prepared.reweighted.get_or_make((weights, bias), make).map(in_own_padding))
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
+use super::reweighting::{Reweighted, Reweighting};
 use super::{AxisKind, Backward, Family, Operator, Reach};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
@@ -17,6 +18,7 @@ use crate::value::{Layout, Value};
 pub struct Dense {
     weight: Tensor,
     bias: Option<Tensor>,
+    reweighted: Arc<Reweighted<Dense>>,
 }
 
 impl Dense {
@@ -30,7 +32,8 @@ impl Dense {
                 format!("weight {:?} with bias {bias:?}; they must be [out, in] and [out]", weight.dims()),
             ));
         }
-        Ok(Dense { weight: weight.contiguous()?, bias: bias.map(|bias| bias.contiguous()).transpose()? })
+        let bias = bias.map(|bias| bias.contiguous()).transpose()?;
+        Ok(Dense { weight: weight.contiguous()?, bias, reweighted: Arc::default() })
     }
 
     /// `[out, in]`
@@ -144,6 +147,19 @@ impl Operator for Dense {
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
         let (input, gradient) = (&backward.values.input_shape(0), backward.gradient()?);
         with_element!(self.weight.dtype(), T => Backward::only(self.input_gradient_as::<T>(input, gradient)?))
+    }
+
+    fn prepared_bytes(&self) -> usize {
+        self.reweighted.bytes()
+    }
+
+    fn reweighted(&self, weights: Reweighting, bias: Option<Reweighting>) -> Option<Result<Arc<dyn Operator>>> {
+        let make = || {
+            let of_bias = bias.zip(self.bias.as_ref()).map(|(change, bias)| change.of_tensor(bias)).transpose()?;
+            Dense::new(weights.of_tensor(&self.weight)?, of_bias)
+        };
+        let made = self.reweighted.get_or_make((weights, bias), make);
+        Some(made.map(|made| -> Arc<dyn Operator> { made }))
     }
 
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {

@@ -26,10 +26,11 @@ mod mean;
 mod pad;
 mod pool_window;
 mod reshape;
+mod reweighting;
 mod softmax;
 mod transpose;
 
-pub use activation::{Activation, PointwiseFunction, combine_with_rows};
+pub use activation::{Activation, PointwiseFunction, combine_rows, combine_with_rows};
 pub use arithmetic::{Arithmetic, ArithmeticFunction, Operand};
 pub use average_pool::{AdaptiveAveragePool, AveragePool};
 pub use batch_norm::BatchNorm;
@@ -44,6 +45,7 @@ pub use mean::Mean;
 pub use pad::Pad;
 pub use pool_window::PoolWindow;
 pub use reshape::{Reshape, Squeeze, Unsqueeze};
+pub use reweighting::Reweighting;
 pub use softmax::{LogSoftmax, Softmax};
 pub use transpose::Transpose;
 
@@ -251,6 +253,12 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// Itself with weights and bias changed number by number (`None`: without bias), kept for the next time; `None`
+    /// where its output is no weighted sum of its input.
+    fn reweighted(&self, _weights: Reweighting, _bias: Option<Reweighting>) -> Option<Result<Arc<dyn Operator>>> {
+        None
+    }
+
     /// What it learned, by name.
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {
         Vec::new()
@@ -286,6 +294,11 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
 
     /// The batch norm, where it is one; for passes.
     fn as_batch_norm(&self) -> Option<&BatchNorm> {
+        None
+    }
+
+    /// The sum, difference, product or quotient, where it is one; for rules.
+    fn as_arithmetic(&self) -> Option<&Arithmetic> {
         None
     }
 
