@@ -1,10 +1,12 @@
 //! Integrated gradients: `(x − b) ⊙ ∫₀¹ ∂f/∂x(b + α (x − b)) dα` (Sundararajan et al. 2017, equation 1).
 
-use models::{Layout, Value};
+use candle_core::DType;
+use models::{Layout, Outlet, Trace, Value};
 
 use crate::attribution::Question;
 use crate::error::{IntrospectionError, Result};
 use crate::rules::PlainGradient;
+use crate::target::ResolvedTarget;
 
 /// Where a path is looked at, and how much each place counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +80,9 @@ pub fn integrated_gradients(
 ) -> Result<Complete> {
     let input = question.varied_input("integrated gradients")?;
     let row = question.only_row("integrated gradients")?;
+    if is_small(question) && question.trace.value(input)?.dtype() == DType::F32 {
+        return in_double(question, input, &|question| integrated_gradients(question, baseline, steps, quadrature));
+    }
     if steps == 0 {
         return Err(IntrospectionError::Unfit("integrated gradients need at least one step".to_owned()));
     }
@@ -103,6 +108,31 @@ pub fn integrated_gradients(
     completed(question, means, baseline)
 }
 
+/// Whether a network is so small that double precision costs nothing to speak of.
+fn is_small(question: &Question<'_>) -> bool {
+    const NUMBERS: usize = 1 << 19;
+    const PARAMETERS: usize = 1 << 20;
+    let per_row = question.trace.bytes() / size_of::<f32>() / question.trace.batch().max(1);
+    per_row <= NUMBERS && question.graph.n_parameters() <= PARAMETERS
+}
+
+/// The same question in double precision: a path meets many rectifiers at their kinks, where single precision decides by
+/// chance which way a gradient goes.
+fn in_double(
+    question: &Question<'_>,
+    input: Outlet,
+    ask: &dyn Fn(&Question<'_>) -> Result<Complete>,
+) -> Result<Complete> {
+    let graph = question.graph.to_dtype(DType::F64)?;
+    let value = question.trace.value(input)?.to_dtype(DType::F64)?;
+    let trace = Trace::record(&graph, &[value], question.interrupt)?;
+    let on_trace = |target: &ResolvedTarget| target.on(&graph, &trace, target.row);
+    let targets = question.targets.iter().map(on_trace).collect::<Result<Vec<_>>>()?;
+    let asked = Question { graph: &graph, trace: &trace, targets: &targets, ..*question };
+    let Complete { maps, gaps } = ask(&asked)?;
+    Ok(Complete { maps: maps.to_dtype(DType::F32)?, gaps })
+}
+
 /// A baseline's numbers, of an input's shape.
 pub(crate) fn baseline_numbers(baseline: &Value, given: &Value) -> Result<Vec<f64>> {
     if baseline.shape() != given.shape() {
@@ -116,10 +146,10 @@ pub(crate) fn baseline_numbers(baseline: &Value, given: &Value) -> Result<Vec<f6
 pub(crate) fn completed(question: &Question<'_>, maps: Vec<f64>, baseline: &Value) -> Result<Complete> {
     let input = question.at;
     let dtype = question.trace.value(input)?.dtype();
-    let trace = models::Trace::record(question.graph, &[baseline.to_dtype(dtype)?], question.interrupt)?;
+    let trace = Trace::record(question.graph, &[baseline.to_dtype(dtype)?], question.interrupt)?;
     let of_baseline = question.scores_on(&trace)?;
     let per_target = maps.len() / question.targets.len();
-    let gap = |(nth, target): (usize, &crate::target::ResolvedTarget)| {
+    let gap = |(nth, target): (usize, &ResolvedTarget)| {
         maps[nth * per_target..][..per_target].iter().sum::<f64>() - (target.score - of_baseline[nth])
     };
     let gaps = question.targets.iter().enumerate().map(gap).collect();
