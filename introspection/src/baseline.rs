@@ -48,8 +48,7 @@ fn blurred_along(numbers: &[f64], places: &[usize], axis: usize) -> Vec<f64> {
     let (length, step) = (places[axis], places[axis + 1..].iter().product::<usize>());
     let deviation = (length as f64 * WIDTH).max(1e-9);
     let reach = (3.0 * deviation).ceil() as isize;
-    let weights: Vec<f64> =
-        (-reach..=reach).map(|offset| (-0.5 * (offset as f64 / deviation).powi(2)).exp()).collect();
+    let weights: Vec<f64> = (-reach..=reach).map(|offset| (-0.5 * (offset as f64 / deviation).powi(2)).exp()).collect();
     let total: f64 = weights.iter().sum();
     let blurred = |index: usize| {
         let place = index / step % length;

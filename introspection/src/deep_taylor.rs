@@ -72,8 +72,8 @@ pub fn deep_taylor(graph: &Graph, target: Outlet, domain: &InputDomain) -> Resul
         InputDomain::Real => "inputs may be any number (w^2 at the first layer)",
         InputDomain::Positive => "inputs are zero or more (z+ at the first layer)",
     };
-    let notes = vec![
-        format!("assumed: {assumed}; activations are zero or more; biases are zero or less and take no relevance"),
-    ];
+    let notes = vec![format!(
+        "assumed: {assumed}; activations are zero or more; biases are zero or less and take no relevance"
+    )];
     Ok((RuleTable::new(graph, &Preset::EpsilonPlus, &rules, true)?, notes))
 }

@@ -136,7 +136,8 @@ fn in_double(
 /// A baseline's numbers, of an input's shape.
 pub(crate) fn baseline_numbers(baseline: &Value, given: &Value) -> Result<Vec<f64>> {
     if baseline.shape() != given.shape() {
-        let message = format!("a baseline of shape {:?} for an input of shape {:?}", &baseline.shape()[1..], &given.shape()[1..]);
+        let message =
+            format!("a baseline of shape {:?} for an input of shape {:?}", &baseline.shape()[1..], &given.shape()[1..]);
         return Err(IntrospectionError::Unfit(message));
     }
     Ok(baseline.to_f64_vec()?)
@@ -166,7 +167,10 @@ mod tests {
             let places = Quadrature::GaussLegendre.places(n);
             for degree in 0..(2 * n).min(40) {
                 let integral: f64 = places.iter().map(|(x, weight)| weight * x.powi(degree as i32)).sum();
-                assert!((integral - 1.0 / (degree + 1) as f64).abs() < 1e-13, "{n} places, degree {degree}: {integral}");
+                assert!(
+                    (integral - 1.0 / (degree + 1) as f64).abs() < 1e-13,
+                    "{n} places, degree {degree}: {integral}"
+                );
             }
         }
     }

@@ -176,9 +176,8 @@ impl LayerRule {
     }
 
     fn build(&self, node: &Node, zero_bias: bool) -> (Arc<dyn Rule>, &'static str) {
-        let weighted = |rule: WeightedSum| -> Arc<dyn Rule> {
-            Arc::new(if zero_bias { rule.without_bias() } else { rule })
-        };
+        let weighted =
+            |rule: WeightedSum| -> Arc<dyn Rule> { Arc::new(if zero_bias { rule.without_bias() } else { rule }) };
         let rule: Arc<dyn Rule> = match self.clone() {
             LayerRule::Epsilon { epsilon } => weighted(WeightedSum::epsilon(epsilon)),
             LayerRule::Gamma { gamma } => weighted(WeightedSum::gamma(gamma)),
@@ -198,7 +197,8 @@ impl LayerRule {
 
 /// Refuses rules with numbers that mean nothing, and rules for weighted sums where there is none.
 fn check(rule: &LayerRule, node: &Node) -> Result<()> {
-    let refuse = |reason: String| Err(IntrospectionError::Unfit(format!("rule {} at `{}`: {reason}", rule.name(), node.name)));
+    let refuse =
+        |reason: String| Err(IntrospectionError::Unfit(format!("rule {} at `{}`: {reason}", rule.name(), node.name)));
     match rule {
         LayerRule::Epsilon { epsilon } if !(*epsilon >= 0.0) => {
             return refuse(format!("epsilon must be 0 or more but is {epsilon}"));
@@ -259,11 +259,7 @@ struct InsteadOf {
 }
 
 impl Rule for InsteadOf {
-    fn pass(
-        &self,
-        node: &Node,
-        backward: &models::operators::Backward<'_>,
-    ) -> models::Result<Vec<Option<Value>>> {
+    fn pass(&self, node: &Node, backward: &models::operators::Backward<'_>) -> models::Result<Vec<Option<Value>>> {
         self.rule.pass(&Node { operator: self.operator.clone(), ..node.clone() }, backward)
     }
 }
@@ -294,7 +290,9 @@ pub struct Relevance {
 pub fn lrp(question: &Question<'_>, rules: &dyn Composite, start: RelevanceStart) -> Result<Relevance> {
     let targets = match start {
         RelevanceStart::One => question.targets.to_vec(),
-        RelevanceStart::Score => question.targets.iter().map(|target| from_score(question, target)).collect::<Result<_>>()?,
+        RelevanceStart::Score => {
+            question.targets.iter().map(|target| from_score(question, target)).collect::<Result<_>>()?
+        }
     };
     let sums: RefCell<BTreeMap<usize, Vec<f64>>> = RefCell::default();
     let failed: RefCell<Option<models::ModelError>> = RefCell::default();

@@ -65,7 +65,8 @@ fn covered(position: &[usize], window: &[usize], stride: &[usize], shape: &[usiz
     for axis in 0..shape.len() {
         let first = position[axis] * stride[axis];
         let places = first..shape[axis].min(first + window[axis]);
-        indices = indices.iter().flat_map(|index| places.clone().map(move |place| index * shape[axis] + place)).collect();
+        indices =
+            indices.iter().flat_map(|index| places.clone().map(move |place| index * shape[axis] + place)).collect();
     }
     indices
 }

@@ -40,7 +40,8 @@ pub fn smooth_grad(
     }
     let x = given.to_f64_vec()?;
     let range = x.iter().copied().fold(f64::NEG_INFINITY, f64::max) - x.iter().copied().fold(f64::INFINITY, f64::min);
-    let normal = Normal::new(0.0, noise * range).map_err(|error| IntrospectionError::Unfit(format!("noise: {error}")))?;
+    let normal =
+        Normal::new(0.0, noise * range).map_err(|error| IntrospectionError::Unfit(format!("noise: {error}")))?;
     let variation = |nth: usize| -> Result<Value> {
         // A stream for each sample, so that how they are batched changes nothing.
         let mut random = ChaCha8Rng::seed_from_u64(seed);

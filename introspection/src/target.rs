@@ -239,18 +239,12 @@ fn resolve_class(
     classes.dedup();
     let class = if let [class] = classes[..] { Some(class) } else { None };
     let scored = Scored::Classes { axes, of, chosen };
-    let target =
-        ResolvedTarget { row, outlet, gradient: vec![], score: 0.0, class, frame, probability: None, scored };
+    let target = ResolvedTarget { row, outlet, gradient: vec![], score: 0.0, class, frame, probability: None, scored };
     target.on(graph, trace, row)
 }
 
 /// The score of classes at places, with its derivative.
-fn score_of(
-    graph: &Graph,
-    scores: &Scores,
-    chosen: &[(usize, usize)],
-    of: ScoreOf,
-) -> (f64, Vec<(usize, f64)>) {
+fn score_of(graph: &Graph, scores: &Scores, chosen: &[(usize, usize)], of: ScoreOf) -> (f64, Vec<(usize, f64)>) {
     let (mut score, mut gradient) = (0.0, Vec::new());
     for &(place, class) in chosen {
         let logits = scores.at(place);

@@ -50,7 +50,8 @@ impl Map {
 type Walked = fn(&introspection::Question<'_>) -> introspection::Result<Arrived>;
 
 /// How a method makes a map of one input's question.
-pub(super) type Method<'a> = &'a dyn Fn(&HeldModel, &AskedInput, &introspection::Question<'_>) -> Result<Map, ErrorObject>;
+pub(super) type Method<'a> =
+    &'a dyn Fn(&HeldModel, &AskedInput, &introspection::Question<'_>) -> Result<Map, ErrorObject>;
 
 /// The frame that all attributions share.
 pub(super) struct Asking<'a> {

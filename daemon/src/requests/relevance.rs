@@ -180,15 +180,9 @@ fn layer_rule(
 ) -> Result<introspection::LayerRule, ErrorObject> {
     let numbers = match rule {
         LayerRule::Numbers(numbers) => numbers.clone(),
-        LayerRule::Name(rule) => RuleNumbers {
-            rule: *rule,
-            epsilon: None,
-            gamma: None,
-            alpha: None,
-            beta: None,
-            low: None,
-            high: None,
-        },
+        LayerRule::Name(rule) => {
+            RuleNumbers { rule: *rule, epsilon: None, gamma: None, alpha: None, beta: None, low: None, high: None }
+        }
     };
     Ok(match numbers.rule {
         RuleName::Epsilon => {

@@ -16,8 +16,8 @@ use crate::draw::Look;
 use crate::errors;
 use crate::held_model::HeldModel;
 use crate::interrupt::Token;
-use crate::requests::attribution::{Asking, Map, of_input};
 use crate::requests::asked::AskedInput;
+use crate::requests::attribution::{Asking, Map, of_input};
 use crate::requests::input::from_tensor;
 use crate::state::State;
 
@@ -35,8 +35,7 @@ pub(crate) fn integrated_gradients(
         Quadrature::GaussLegendre => introspection::Quadrature::GaussLegendre,
         Quadrature::RiemannTrapezoid => introspection::Quadrature::RiemannTrapezoid,
     };
-    let settings =
-        vec![("steps", json!(steps)), ("quadrature", json!(quadrature)), ("baseline", shown(baseline))];
+    let settings = vec![("steps", json!(steps)), ("quadrature", json!(quadrature)), ("baseline", shown(baseline))];
     let name = "integrated gradients";
     let asking = Asking { state, question, token, name, look: Look::Signed, settings, notes: vec![] };
     asking.answer(&|model, asked, of| {
@@ -90,7 +89,11 @@ pub(crate) fn deep_lift(state: &Arc<State>, params: DeepLiftParams, token: &Toke
     })
 }
 
-pub(crate) fn occlusion(state: &Arc<State>, params: OcclusionParams, token: &Token) -> Result<Attribution, ErrorObject> {
+pub(crate) fn occlusion(
+    state: &Arc<State>,
+    params: OcclusionParams,
+    token: &Token,
+) -> Result<Attribution, ErrorObject> {
     let OcclusionParams { question, window, stride, baseline } = &params;
     let mut settings = vec![("baseline", shown(baseline))];
     settings.extend(window.iter().map(|window| ("window", json!(window))));
@@ -115,9 +118,8 @@ fn default_window(shape: &[usize]) -> Vec<usize> {
 }
 
 fn refuse_too_many(window: &[usize], stride: &[usize], shape: &[usize]) -> Result<(), ErrorObject> {
-    let along = |((window, stride), length): ((&usize, &usize), &usize)| {
-        length.saturating_sub(*window) / (*stride).max(1) + 1
-    };
+    let along =
+        |((window, stride), length): ((&usize, &usize), &usize)| length.saturating_sub(*window) / (*stride).max(1) + 1;
     let count = window.iter().zip(stride).zip(shape).map(along).fold(1usize, usize::saturating_mul);
     if count <= MOST_VARIATIONS {
         return Ok(());

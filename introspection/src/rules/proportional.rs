@@ -30,9 +30,8 @@ impl Rule for Proportional {
         let gradients = [Some(combine_rows(&output, backward.gradient()?, backward.rows, divided)?)];
         let passed = node.operator.input_gradients(&Backward { gradients: &gradients, ..*backward })?;
         let times_input = |(nth, passed): (usize, Option<Value>)| {
-            let of_input = |passed: Value| {
-                combine_rows(&backward.values.input(nth)?, &passed, backward.rows, |x, g| x * g)
-            };
+            let of_input =
+                |passed: Value| combine_rows(&backward.values.input(nth)?, &passed, backward.rows, |x, g| x * g);
             passed.map(of_input).transpose()
         };
         passed.into_iter().enumerate().map(times_input).collect()

@@ -20,8 +20,7 @@ pub struct Reweighting {
 }
 
 impl Reweighting {
-    const NOTHING: Reweighting =
-        Reweighting { plain: 0.0, positive: 0.0, negative: 0.0, square: 0.0, constant: 0.0 };
+    const NOTHING: Reweighting = Reweighting { plain: 0.0, positive: 0.0, negative: 0.0, square: 0.0, constant: 0.0 };
     /// `w`
     pub const ORIGINAL: Reweighting = Reweighting { plain: 1.0, ..Reweighting::NOTHING };
     /// `w⁺`
