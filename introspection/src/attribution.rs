@@ -2,7 +2,7 @@
 
 use models::{Graph, Interrupt, NodeIdx, Outlet, Trace, Value};
 
-use crate::backward_walk::{Arrived, Composite, Start, Walk};
+use crate::backward_walk::{Arrived, Composite, Observer, Start, Walk};
 use crate::error::Result;
 use crate::target::ResolvedTarget;
 
@@ -30,6 +30,9 @@ impl std::fmt::Debug for Question<'_> {
 /// Numbers that a walk holds at once of one value: more pairs together would only push each other out of the caches.
 const NUMBERS_TOGETHER: usize = 4 << 20;
 
+/// Is shown what arrives at a node's first output for the targets from one on.
+pub(crate) type PairsObserver<'a> = dyn Fn(usize, NodeIdx, &Arrived) + 'a;
+
 impl Question<'_> {
     /// What the walk under a composite brings to where the map is read, for every target.
     pub fn walk(&self, composite: &dyn Composite) -> Result<Arrived> {
@@ -46,7 +49,7 @@ impl Question<'_> {
         &self,
         composite: &dyn Composite,
         until: Outlet,
-        observer: Option<&dyn Fn(usize, NodeIdx, &Arrived)>,
+        observer: Option<&PairsObserver<'_>>,
     ) -> Result<Arrived> {
         let starts = self.starts()?;
         let rows = self.rows();
@@ -57,7 +60,7 @@ impl Question<'_> {
             let starts = starts.iter().map(|start| start.of_pairs(pairs.clone())).collect::<Result<Vec<_>>>()?;
             let (graph, trace, rows) = (self.graph, self.trace, &rows[pairs]);
             let of_walk = observer.map(|observer| move |idx, arrived: &Arrived| observer(first, idx, arrived));
-            let observer = of_walk.as_ref().map(|observer| observer as &dyn Fn(NodeIdx, &Arrived));
+            let observer = of_walk.as_ref().map(|observer| observer as &Observer<'_>);
             let walk = Walk { graph, trace, rows, composite, interrupt: self.interrupt, observer };
             parts.push(walk.run(&starts, &[until])?.remove(0));
         }

@@ -213,6 +213,9 @@ fn are_worth_it(lengths: &[usize], shape: &[usize]) -> bool {
     lengths.iter().zip(spatial).all(|(length, whole)| length <= whole) && 4 * window <= 3 * whole
 }
 
+/// Is shown what arrives at a node's first output.
+pub type Observer<'a> = dyn Fn(NodeIdx, &Arrived) + 'a;
+
 /// A walk to be made.
 #[derive(Clone, Copy)]
 pub struct Walk<'a> {
@@ -227,7 +230,7 @@ pub struct Walk<'a> {
     /// Asked between nodes.
     pub interrupt: &'a dyn Interrupt,
     /// Shown what arrived at the first output of each node.
-    pub observer: Option<&'a dyn Fn(NodeIdx, &Arrived)>,
+    pub observer: Option<&'a Observer<'a>>,
 }
 
 impl std::fmt::Debug for Walk<'_> {

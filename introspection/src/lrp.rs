@@ -200,18 +200,18 @@ fn check(rule: &LayerRule, node: &Node) -> Result<()> {
     let refuse =
         |reason: String| Err(IntrospectionError::Unfit(format!("rule {} at `{}`: {reason}", rule.name(), node.name)));
     match rule {
-        LayerRule::Epsilon { epsilon } if !(*epsilon >= 0.0) => {
+        LayerRule::Epsilon { epsilon } if epsilon.is_nan() || *epsilon < 0.0 => {
             return refuse(format!("epsilon must be 0 or more but is {epsilon}"));
         }
-        LayerRule::Gamma { gamma } if !(*gamma >= 0.0) => {
+        LayerRule::Gamma { gamma } if gamma.is_nan() || *gamma < 0.0 => {
             return refuse(format!("gamma must be 0 or more but is {gamma}"));
         }
         LayerRule::AlphaBeta { alpha, beta }
-            if !(*alpha >= 0.0 && *beta >= 0.0 && (alpha - beta - 1.0).abs() < 1e-9) =>
+            if *alpha < 0.0 || *beta < 0.0 || (alpha - beta - 1.0).abs() > 1e-9 || (alpha - beta).is_nan() =>
         {
             return refuse(format!("alpha {alpha} and beta {beta} must be 0 or more, and alpha - beta must be 1"));
         }
-        LayerRule::ZBox { low, high } => check_bounds(low, high).or_else(|reason| refuse(reason))?,
+        LayerRule::ZBox { low, high } => check_bounds(low, high).or_else(refuse)?,
         _ => {}
     }
     let is_weighted = matches!(node.operator.family(), Family::Convolution | Family::Dense);
@@ -227,7 +227,7 @@ pub fn check_bounds(low: &[f64], high: &[f64]) -> std::result::Result<(), String
         return Err("give one low and one high bound, or one for each channel".to_owned());
     }
     let pairs = (0..low.len().max(high.len())).map(|nth| (low[nth % low.len()], high[nth % high.len()]));
-    let mut wrong = pairs.filter(|(low, high)| !(low <= high));
+    let mut wrong = pairs.filter(|(low, high)| low > high || low.is_nan() || high.is_nan());
     match wrong.next() {
         Some((low, high)) => Err(format!("the low bound {low} is above the high bound {high}")),
         None => Ok(()),

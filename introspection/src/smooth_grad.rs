@@ -34,7 +34,7 @@ pub fn smooth_grad(
 ) -> Result<Value> {
     let input = question.varied_input("SmoothGrad")?;
     let given = question.trace.value(input)?.row(question.only_row("SmoothGrad")?)?;
-    if samples == 0 || !(noise >= 0.0 && noise.is_finite()) {
+    if samples == 0 || noise < 0.0 || !noise.is_finite() {
         let message = format!("SmoothGrad needs one sample or more and noise of 0 or more, not {samples} and {noise}");
         return Err(IntrospectionError::Unfit(message));
     }

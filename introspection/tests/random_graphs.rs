@@ -1,18 +1,23 @@
 //! What must hold on any network, tried on random ones: convolutions of awkward sizes, pools, batch norms, rectifiers,
 //! branches that meet again, along one axis and two, in f64.
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Tensor};
 use introspection::backward_walk::{Start, Walk};
 use introspection::rules::PlainGradient;
 use introspection::{
-    Arrived, ClassChoice, OutputAxes, Question, ScoreOf, Target, cone, guided_backprop, resolve, saliency,
+    Arrived, ClassChoice, LayerRule, MaxPoolRule, OutputAxes, Preset, Quadrature, Question, Relevance, RelevanceStart,
+    ResolvedTarget, RuleTable, ScoreOf, Target, cone, deep_lift, guided_backprop, input_x_gradient,
+    integrated_gradients, lrp, resolve, saliency,
 };
+use models::graph::Rewrite;
 use models::operators::{
-    Activation, Arithmetic, AveragePool, BatchNorm, Concat, Convolution, ConvolutionParams, Dense, Flatten, MaxPool,
-    Mean, Operand, Operator, PointwiseFunction, PoolWindow, Softmax,
+    Activation, Arithmetic, AveragePool, BatchNorm, Concat, Convolution, ConvolutionParams, Dense, Family, Flatten,
+    MaxPool, Mean, Operand, Operator, PointwiseFunction, PoolWindow, Reweighting, Softmax,
 };
 use models::passes::merge_batch_norms;
-use models::{Dim, Graph, GraphBuilder, Layout, Outlet, Trace, Uninterrupted, Value};
+use models::{Dim, Graph, GraphBuilder, Layout, NodeIdx, Outlet, Trace, Uninterrupted, Value};
 use proptest::prelude::*;
 
 /// One more step of a network; what does not fit the shape that is there is passed over.
@@ -295,6 +300,37 @@ fn close(a: &[f64], b: &[f64], tolerance: f64) {
     }
 }
 
+fn second_class(graph: &Graph, trace: &Trace) -> ResolvedTarget {
+    let target = Target::Class { class: ClassChoice::Index(1), frame: None };
+    resolve(graph, trace, axes_of(graph), 0, &target, ScoreOf::Logit).unwrap()
+}
+
+fn relevance_of_second_class(graph: &Graph, trace: &Trace, rules: &RuleTable) -> Relevance {
+    let targets = [second_class(graph, trace)];
+    let question = Question { graph, trace, targets: &targets, at: input_of(graph), interrupt: &Uninterrupted };
+    lrp(&question, rules, RelevanceStart::Score).unwrap()
+}
+
+/// The recipe with rectifiers for all activations, sums for all joins and no batch norms: twice the input gives twice the
+/// output, but for biases.
+fn homogeneous(recipe: &Recipe) -> Recipe {
+    let step = |step: &Step| match step {
+        Step::BatchNorm => None,
+        Step::Activation(_) => Some(Step::Activation(0)),
+        Step::Branch { kernel, .. } => Some(Step::Branch { kernel: *kernel, function: 0 }),
+        other => Some(other.clone()),
+    };
+    Recipe { steps: recipe.steps.iter().filter_map(step).collect(), ..recipe.clone() }
+}
+
+fn without_biases(graph: &Graph) -> Graph {
+    let without_bias = |_: NodeIdx, node: &models::Node| match node.operator.reweighted(Reweighting::ORIGINAL, None) {
+        Some(operator) => Ok(Rewrite::With(operator?)),
+        None => Ok(Rewrite::Keep),
+    };
+    graph.rewritten(without_bias).unwrap()
+}
+
 fn axes_of(graph: &Graph) -> OutputAxes {
     OutputAxes::of(&graph.axes().unwrap()[graph.logits().node.0])
 }
@@ -468,5 +504,116 @@ proptest! {
         let output = |graph: &Graph, trace: &Trace| trace.value(graph.logits()).unwrap().to_f64_vec().unwrap();
         close(&output(&single, &trace_single), &output(&graph, &trace(&graph, &inputs)), 1e-4);
         prop_assert_eq!(trace_single.value(single.logits()).unwrap().layout() == Layout::Logical, trace(&graph, &inputs).value(graph.logits()).unwrap().layout() == Layout::Logical);
+    }
+
+    #[test]
+    fn relevance_is_conserved_without_biases(recipe in recipe()) {
+        let (graph, inputs) = built(&homogeneous(&recipe));
+        let graph = without_biases(&graph);
+        // So large that what is added to denominators is nothing.
+        let trace = trace(&graph, &inputs.map(|number| 1e6 * number).unwrap());
+        let weighted = |idx: &usize| graph.nodes()[*idx].operator.reweighted(Reweighting::ORIGINAL, None).is_some();
+        let gamma = |idx| (NodeIdx(idx), LayerRule::Gamma { gamma: 0.25 });
+        let gammas: BTreeMap<_, _> = (0..graph.nodes().len()).filter(weighted).map(gamma).collect();
+        for rules in [BTreeMap::new(), gammas] {
+            let rules = RuleTable::new(&graph, &Preset::Epsilon, &rules, false).unwrap();
+            let Relevance { arrived, sums } = relevance_of_second_class(&graph, &trace, &rules);
+            let at_input = arrived.into_whole(trace.shape(input_of(&graph))).unwrap().to_f64_vec().unwrap();
+            let size: f64 = at_input.iter().map(|number| number.abs()).sum();
+            let (read, started) = (at_input.iter().sum::<f64>(), second_class(&graph, &trace).score);
+            prop_assert!((read - started).abs() <= 1e-3 * size.max(started.abs()), "{} of {}", read, started);
+            prop_assert!((sums[0].1[0] - read).abs() <= 1e-9 * size.max(1e-9));
+        }
+    }
+
+    #[test]
+    fn without_biases_epsilon_is_gradient_times_input_on_rectifier_networks(recipe in recipe()) {
+        let recipe = homogeneous(&recipe);
+        let (graph, inputs) = built(&recipe);
+        let graph = without_biases(&graph);
+        // So large that what is added to denominators is nothing.
+        let trace = trace(&graph, &inputs.map(|number| 1e6 * number).unwrap());
+        let rules = RuleTable::new(&graph, &Preset::Epsilon, &BTreeMap::new(), false).unwrap();
+        let relevance = relevance_of_second_class(&graph, &trace, &rules);
+        let target = [second_class(&graph, &trace)];
+        let question = Question { graph: &graph, trace: &trace, targets: &target, at: input_of(&graph), interrupt: &Uninterrupted };
+        let expected = whole(&question, input_x_gradient(&question));
+        close(&whole(&question, Ok(relevance.arrived)), &expected, 1e-6);
+        // And then nothing is lost on the way either.
+        let sum: f64 = expected.iter().sum();
+        prop_assert!((sum - target[0].score).abs() <= 1e-6 * (1.0 + expected.iter().map(|number| number.abs()).sum::<f64>()));
+    }
+
+    #[test]
+    fn z_plus_is_alpha_one_beta_zero(recipe in recipe()) {
+        let (graph, inputs) = built(&recipe);
+        let trace = trace(&graph, &inputs);
+        let with = |rule: LayerRule| {
+            let weighted = |idx: &usize| matches!(graph.nodes()[*idx].operator.family(), Family::Convolution | Family::Dense);
+            let rules = (0..graph.nodes().len()).filter(weighted).map(|idx| (NodeIdx(idx), rule.clone())).collect();
+            let rules = RuleTable::new(&graph, &Preset::Epsilon, &rules, false).unwrap();
+            relevance_of_second_class(&graph, &trace, &rules).arrived.into_whole(trace.shape(input_of(&graph))).unwrap().to_f64_vec().unwrap()
+        };
+        close(&with(LayerRule::ZPlus), &with(LayerRule::AlphaBeta { alpha: 1.0, beta: 0.0 }), 1e-12);
+    }
+
+    #[test]
+    fn relevance_of_many_targets_is_each_as_if_alone(recipe in recipe()) {
+        let (graph, inputs) = built(&recipe);
+        let trace = trace(&graph, &inputs);
+        let axes = axes_of(&graph);
+        let of = |row, class| {
+            let target = Target::Class { class: ClassChoice::Index(class), frame: None };
+            resolve(&graph, &trace, axes, row, &target, ScoreOf::Logit).unwrap()
+        };
+        let targets = [of(0, 0), of(1, 2), of(0, 1)];
+        let rules = RuleTable::new(&graph, &Preset::EpsilonAlpha2Beta1, &BTreeMap::new(), false).unwrap();
+        let ask = |targets| {
+            let question = Question { graph: &graph, trace: &trace, targets, at: input_of(&graph), interrupt: &Uninterrupted };
+            let Relevance { arrived, sums } = lrp(&question, &rules, RelevanceStart::Score).unwrap();
+            (whole(&question, Ok(arrived)), sums)
+        };
+        let (together, sums) = ask(&targets);
+        for (nth, target) in targets.iter().enumerate() {
+            let (alone, sums_alone) = ask(std::slice::from_ref(target));
+            close(&together[nth * alone.len()..][..alone.len()], &alone, 1e-9);
+            for ((idx, of_all), (idx_alone, of_one)) in sums.iter().zip(&sums_alone) {
+                prop_assert_eq!(idx, idx_alone);
+                prop_assert!((of_all[nth] - of_one[0]).abs() <= 1e-9 * (1.0 + of_one[0].abs()));
+            }
+        }
+    }
+
+    #[test]
+    fn integrated_gradients_of_smooth_networks_are_complete(recipe in recipe()) {
+        let smooth = |step: &Step| match step {
+            Step::Activation(which) => Some(Step::Activation(3 + which % 3)),
+            Step::MaxPool { .. } | Step::Concat => None,
+            other => Some(other.clone()),
+        };
+        let (graph, inputs) = built(&Recipe { steps: recipe.steps.iter().filter_map(smooth).collect(), ..recipe });
+        let inputs = inputs.row(0).unwrap();
+        let trace = trace(&graph, &inputs);
+        let target = [second_class(&graph, &trace)];
+        let question = Question { graph: &graph, trace: &trace, targets: &target, at: input_of(&graph), interrupt: &Uninterrupted };
+        let baseline = introspection::baseline::constant(&inputs, 0.3).unwrap();
+        let complete = integrated_gradients(&question, &baseline, 50, Quadrature::GaussLegendre).unwrap();
+        let size: f64 = complete.maps.to_f64_vec().unwrap().iter().map(|number| number.abs()).sum();
+        prop_assert!(complete.gaps[0].abs() <= 1e-6 * (size + 1.0), "{} of {}", complete.gaps[0], size);
+    }
+
+    #[test]
+    fn deep_lift_is_complete_where_max_pools_share(recipe in recipe()) {
+        let steps = recipe.steps.iter().filter(|step| !matches!(step, Step::Branch { function: 2.., .. })).cloned().collect();
+        let recipe = Recipe { steps, ..recipe };
+        let (graph, inputs) = built(&recipe);
+        let inputs = inputs.row(0).unwrap();
+        let trace = trace(&graph, &inputs);
+        let target = [second_class(&graph, &trace)];
+        let question = Question { graph: &graph, trace: &trace, targets: &target, at: input_of(&graph), interrupt: &Uninterrupted };
+        let baseline = introspection::baseline::constant(&inputs, 0.3).unwrap();
+        let complete = deep_lift(&question, &baseline, MaxPoolRule::CrossMax).unwrap();
+        let size: f64 = complete.maps.to_f64_vec().unwrap().iter().map(|number| number.abs()).sum();
+        prop_assert!(complete.gaps[0].abs() <= 1e-6 * (size + 1.0), "{} of {}", complete.gaps[0], size);
     }
 }

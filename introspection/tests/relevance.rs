@@ -81,7 +81,7 @@ fn every_composite_answers_as_zennit_does() {
     for case in cases {
         let has_batch_norm = case["batchnorm"].as_bool().unwrap();
         let graph = network(&golden["nets"][if has_batch_norm { "bn" } else { "plain" }], has_batch_norm);
-        let trace = Trace::record(&graph, &[input.clone()], &Uninterrupted).unwrap();
+        let trace = Trace::record(&graph, std::slice::from_ref(&input), &Uninterrupted).unwrap();
         let targets = [target_of(&graph, &trace, case["target"].as_u64().unwrap() as usize)];
         let at = Outlet { node: graph.inputs()[0], port: 0 };
         let question = Question { graph: &graph, trace: &trace, targets: &targets, at, interrupt: &Uninterrupted };

@@ -138,7 +138,7 @@ fn rules_of_layers(
         let rule = layer_rule(rule, bounds)?;
         let mut fits = false;
         for (idx, node) in model.graph.nodes().iter().enumerate() {
-            if !is_match(pattern, &node.name) && !is_match(pattern, &model.name_of(NodeIdx(idx))) {
+            if !is_match(pattern, &node.name) && !is_match(pattern, model.name_of(NodeIdx(idx))) {
                 continue;
             }
             fits = true;
@@ -155,7 +155,7 @@ fn rules_of_layers(
             return Err(ErrorObject::new(ErrorKind::NotFound, message)
                 .field("rules")
                 .expected("a layer's name, or a pattern with *")
-                .nearest(nearest(pattern, names.into_iter())));
+                .nearest(nearest(pattern, names)));
         }
     }
     Ok(of_layers)

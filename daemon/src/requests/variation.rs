@@ -51,7 +51,7 @@ pub(crate) fn smooth_grad(
 ) -> Result<Attribution, ErrorObject> {
     let SmoothGradParams { question, samples, noise, seed, statistic } = &params;
     check_count("samples", *samples)?;
-    if !(*noise >= 0.0 && noise.is_finite()) {
+    if *noise < 0.0 || !noise.is_finite() {
         return Err(ErrorObject::invalid("noise", format!("`noise` is {noise}")).expected("a number of 0 or more"));
     }
     let kept = match statistic {
