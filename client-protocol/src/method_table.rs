@@ -141,6 +141,16 @@ methods! {
     /// Selvaraju et al. 2017, equations 1 and 2.
     AttributionGradCam = "attribution.grad_cam"(attribution::GradCamParams) -> attribution::Attribution, main Some("target"),
         example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "layer": "blocks.15", "target": "espresso"}"#;
+    /// The places of a layer that speak for a target, each weighted by its own gradient.
+    ///
+    /// Jiang et al. 2021; finer than Grad-CAM at early layers.
+    AttributionLayerCam = "attribution.layer_cam"(attribution::GradCamParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "layer": "blocks.4"}"#;
+    /// The places of a layer that speak for a target: channels weighted by the score of the input that each lets through.
+    ///
+    /// Wang et al. 2020. One forward pass a channel.
+    AttributionScoreCam = "attribution.score_cam"(attribution::GradCamParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "layer": "blocks.15"}"#;
     /// Guided backpropagation times the Grad-CAM of a layer.
     ///
     /// Selvaraju et al. 2017, section 3.2.
@@ -176,6 +186,11 @@ methods! {
     /// Zeiler and Fergus 2014, section 4.2.
     AttributionOcclusion = "attribution.occlusion"(variation::OcclusionParams) -> attribution::Attribution, main Some("target"),
         example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "window": [3, 32, 32], "stride": [3, 16, 16]}"#;
+    /// The mean of random masks, each weighted by the score of the input that it lets through.
+    ///
+    /// Petsiuk et al. 2018. One forward pass a mask.
+    AttributionRise = "attribution.rise"(variation::RiseParams) -> attribution::Attribution, main Some("target"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "masks": 500}"#;
     /// The value of an objective and its gradient at an input: one step of maximising it.
     VisualizationGradient = "visualization.gradient"(visualization::GradientParams) -> visualization::GradientResult, main None,
         example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "objective": {"kind": "channel", "layer": "blocks.7", "channel": 12}}"#;

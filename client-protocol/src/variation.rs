@@ -150,3 +150,35 @@ pub enum MaxPoolRule {
     /// The winners of both inputs share the difference; complete.
     CrossMax,
 }
+
+/// `attribution.rise`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RiseParams {
+    /// The question.
+    #[serde(flatten)]
+    pub question: Question,
+    /// How many random masks.
+    #[serde(default = "a_thousand")]
+    pub masks: usize,
+    /// Cells of a mask along each axis.
+    #[serde(default = "seven")]
+    pub cells: usize,
+    /// How likely a cell lets the input through.
+    #[serde(default = "a_half")]
+    pub keep: f64,
+    /// Of the masks.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+fn a_thousand() -> usize {
+    1000
+}
+
+fn seven() -> usize {
+    7
+}
+
+fn a_half() -> f64 {
+    0.5
+}

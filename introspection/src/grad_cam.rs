@@ -1,6 +1,7 @@
-//! Grad-CAM (Selvaraju et al. 2017) at any layer with spatial axes, in one dimension or two.
+//! Grad-CAM (Selvaraju et al. 2017) and its kin at any layer with spatial axes, in one dimension or two.
 //!
-//! `α_c = mean over places of ∂y/∂A_c`, `map = max(Σ_c α_c A_c, 0)`: eqs. 1 and 2. The walk stops at the layer.
+//! `map = max(Σ_c α_c A_c, 0)`. Grad-CAM: `α_c = mean over places of ∂y/∂A_c`, equations 1 and 2; LayerCAM has weights at
+//! each place, `max(∂y/∂A_c, 0)` (Jiang et al. 2021, equations 4 and 5). The walk stops at the layer.
 
 use models::operators::Family;
 use models::{Graph, Layout, Outlet, Value};
@@ -16,6 +17,27 @@ use crate::upsample::{Interpolation, upsample};
 /// # Shapes
 /// - returns `[target, spatial axes of the layer…]`
 pub fn grad_cam(question: &Question<'_>, layer: Outlet, relu: bool) -> Result<Value> {
+    let mean = |gradients: &[f64], weights: &mut [f64]| {
+        weights.fill(gradients.iter().sum::<f64>() / gradients.len() as f64);
+    };
+    activation_map(question, layer, relu, mean)
+}
+
+/// LayerCAM: as [`grad_cam`], each place weighted by its own gradient where that is positive.
+pub fn layer_cam(question: &Question<'_>, layer: Outlet, relu: bool) -> Result<Value> {
+    let positive = |gradients: &[f64], weights: &mut [f64]| {
+        weights.iter_mut().zip(gradients).for_each(|(weight, gradient)| *weight = gradient.max(0.0));
+    };
+    activation_map(question, layer, relu, positive)
+}
+
+/// `Σ_c α_c A_c`, with the weights of a channel's places from its gradients there.
+fn activation_map(
+    question: &Question<'_>,
+    layer: Outlet,
+    relu: bool,
+    weigh: impl Fn(&[f64], &mut [f64]),
+) -> Result<Value> {
     let gradient = question.walk_until(&PlainGradient, layer)?.into_whole(question.trace.shape(layer))?;
     let shape = gradient.shape().to_vec();
     if shape.len() < 3 {
@@ -29,11 +51,13 @@ pub fn grad_cam(question: &Question<'_>, layer: Outlet, relu: bool) -> Result<Va
     let (n_channels, n_places) = (shape[1], shape[2..].iter().product::<usize>());
     let (gradients, activations) = (gradient.to_f64_vec()?, activation.to_f64_vec()?);
     let mut maps = vec![0.0f64; shape[0] * n_places];
+    let mut weights = vec![0.0f64; n_places];
     for (target, map) in maps.chunks_exact_mut(n_places).enumerate() {
         for channel in 0..n_channels {
             let of_channel = (target * n_channels + channel) * n_places..(target * n_channels + channel + 1) * n_places;
-            let alpha = gradients[of_channel.clone()].iter().sum::<f64>() / n_places as f64;
-            map.iter_mut().zip(&activations[of_channel]).for_each(|(place, activation)| *place += alpha * activation);
+            weigh(&gradients[of_channel.clone()], &mut weights);
+            let parts = weights.iter().zip(&activations[of_channel]).map(|(weight, activation)| weight * activation);
+            map.iter_mut().zip(parts).for_each(|(place, part)| *place += part);
         }
         if relu {
             map.iter_mut().for_each(|place| *place = place.max(0.0));

@@ -7,6 +7,7 @@ use crate::attribution::Question;
 use crate::error::{IntrospectionError, Result};
 use crate::rules::PlainGradient;
 use crate::target::ResolvedTarget;
+use crate::variations::OwnPart;
 
 /// Where a path is looked at, and how much each place counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +87,12 @@ pub fn integrated_gradients(
     if steps == 0 {
         return Err(IntrospectionError::Unfit("integrated gradients need at least one step".to_owned()));
     }
+    baseline_numbers(baseline, &question.trace.value(input)?.row(row)?)?;
+    if let Some(parts) = question.own_parts()? {
+        let ask =
+            |question: &Question<'_>, baseline: &Value| integrated_gradients(question, baseline, steps, quadrature);
+        return in_parts(question, &parts, baseline, &ask);
+    }
     let given = question.trace.value(input)?.row(row)?;
     let (x, b) = (given.to_f64_vec()?, baseline_numbers(baseline, &given)?);
     let places = quadrature.places(steps);
@@ -131,6 +138,23 @@ fn in_double(
     let asked = Question { graph: &graph, trace: &trace, targets: &targets, ..*question };
     let Complete { maps, gaps } = ask(&asked)?;
     Ok(Complete { maps: maps.to_dtype(DType::F32)?, gaps })
+}
+
+/// Each target's map of its own part of the input, put where the part was cut.
+fn in_parts(
+    question: &Question<'_>,
+    parts: &[OwnPart],
+    baseline: &Value,
+    ask: &dyn Fn(&Question<'_>, &Value) -> Result<Complete>,
+) -> Result<Complete> {
+    let n_steps = question.trace.shape(question.at).last().copied().unwrap_or(1);
+    let (mut maps, mut gaps) = (Vec::new(), Vec::new());
+    for part in parts {
+        let complete = ask(&part.question(question), &part.of(baseline)?)?;
+        maps.extend(part.spread(&complete.maps.to_f64_vec()?, n_steps));
+        gaps.extend(complete.gaps);
+    }
+    Ok(Complete { maps: question.maps_of(maps, question.at)?, gaps })
 }
 
 /// A baseline's numbers, of an input's shape.

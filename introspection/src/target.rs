@@ -95,6 +95,26 @@ enum Scored {
 }
 
 impl ResolvedTarget {
+    /// The frame that alone is scored, where the output is a sequence.
+    pub(crate) fn only_frame(&self) -> Option<usize> {
+        match &self.scored {
+            Scored::Classes { axes, chosen, .. } if axes.time.is_some() => match chosen[..] {
+                [(frame, _)] => Some(frame),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The same class so many frames earlier, on a trace of a part of the input that begins so much later.
+    pub(crate) fn earlier(&self, frames: usize, graph: &Graph, trace: &Trace) -> Result<ResolvedTarget> {
+        let mut moved = self.clone();
+        if let Scored::Classes { chosen, .. } = &mut moved.scored {
+            chosen.iter_mut().for_each(|(frame, _)| *frame -= frames);
+        }
+        moved.on(graph, trace, 0)
+    }
+
     /// The same units, or the same classes at the same places, of a row of another trace of one shape.
     pub fn on(&self, graph: &Graph, trace: &Trace, row: usize) -> Result<ResolvedTarget> {
         match &self.scored {

@@ -1,9 +1,10 @@
 //! The same question of many variations of one input, evaluated in batches.
 
-use models::{Outlet, Trace, Value};
+use models::{Dim, Outlet, Trace, Value};
 
 use crate::attribution::Question;
 use crate::backward_walk::Composite;
+use crate::cone::cone;
 use crate::error::{IntrospectionError, Result};
 use crate::target::ResolvedTarget;
 
@@ -13,7 +14,83 @@ const NUMBERS_TOGETHER: usize = 16 << 20;
 /// Variations in a batch at most.
 const ROWS_TOGETHER: usize = 32;
 
+/// One target of a sequence with the part of the input that alone it depends on, as a question of its own.
+pub(crate) struct OwnPart {
+    trace: Trace,
+    target: [ResolvedTarget; 1],
+    /// Steps of the input before the part, and those in it.
+    steps: std::ops::Range<usize>,
+}
+
+impl OwnPart {
+    /// The question about the part.
+    pub(crate) fn question<'a>(&'a self, of: &Question<'a>) -> Question<'a> {
+        Question { trace: &self.trace, targets: &self.target, ..*of }
+    }
+
+    /// The same part of another value of the input's shape.
+    pub(crate) fn of(&self, value: &Value) -> Result<Value> {
+        part_of(value, &self.steps)
+    }
+
+    /// A map of the part as one of the whole, zero elsewhere.
+    pub(crate) fn spread(&self, part: &[f64], n_steps: usize) -> Vec<f64> {
+        let mut whole = vec![0.0; part.len() / self.steps.len() * n_steps];
+        for (line, part) in whole.chunks_exact_mut(n_steps).zip(part.chunks_exact(self.steps.len())) {
+            line[self.steps.clone()].copy_from_slice(part);
+        }
+        whole
+    }
+}
+
+/// Some steps of the last axis.
+fn part_of(value: &Value, steps: &std::ops::Range<usize>) -> Result<Value> {
+    let mut shape = value.shape().to_vec();
+    let length = shape.last().copied().unwrap_or(1);
+    let numbers: Vec<f64> =
+        value.to_f64_vec()?.chunks_exact(length).flat_map(|line| line[steps.clone()].iter().copied()).collect();
+    if let Some(last) = shape.last_mut() {
+        *last = steps.len();
+    }
+    Ok(Value::from_vec(numbers, &shape, models::Layout::Logical)?.to_dtype(value.dtype())?)
+}
+
 impl Question<'_> {
+    /// Each target with its own part of the input, where all have one and it is worth it: a frame of a network that is
+    /// convolutional along time depends on nothing outside its cone, so that what varies there need not be evaluated.
+    pub(crate) fn own_parts(&self) -> Result<Option<Vec<OwnPart>>> {
+        let parts = self.targets.iter().map(|target| self.own_part(target)).collect::<Result<Option<Vec<_>>>>()?;
+        let n_steps = self.trace.shape(self.at).last().copied().unwrap_or(0);
+        let is_worth_it = |parts: &Vec<OwnPart>| {
+            let lengths = parts.iter().map(|part| part.steps.len());
+            lengths.clone().all(|length| 2 * length <= n_steps) && lengths.sum::<usize>() <= 2 * n_steps
+        };
+        Ok(parts.filter(is_worth_it))
+    }
+
+    fn own_part(&self, target: &ResolvedTarget) -> Result<Option<OwnPart>> {
+        let Some(frame) = target.only_frame() else { return Ok(None) };
+        let shape = self.trace.shape(self.at);
+        if shape.len() != 3 || !matches!(self.graph.input_shape(self.at.node).last(), Some(Dim::Any(_))) {
+            return Ok(None);
+        }
+        let fields = models::receptive_field::receptive_fields(self.graph)?;
+        let field = fields[target.outlet.node.0].as_ref().and_then(|fields| fields.last().copied());
+        let Some(stride) = field.map(|field| field.stride).filter(|stride| *stride > 0) else { return Ok(None) };
+        let cone = cone(self.graph, self.trace, target, self.at)?;
+        let [places] = &cone[..] else { return Ok(None) };
+        // Whole strides, so that every layer's steps stay where they were.
+        let frames = (places.start / stride).min(frame);
+        let steps = frames * stride..places.end;
+        if steps.is_empty() || steps.end > shape[2] {
+            return Ok(None);
+        }
+        let part = part_of(&self.trace.value(self.at)?.row(target.row)?, &steps)?;
+        let trace = Trace::record(self.graph, &[part], self.interrupt)?;
+        let target = target.earlier(frames, self.graph, &trace)?;
+        Ok(Some(OwnPart { trace, target: [target], steps }))
+    }
+
     /// The network's input that is varied: the only one, where the map must be read, since a layer's value cannot be
     /// varied by itself.
     pub(crate) fn varied_input(&self, method: &str) -> Result<Outlet> {

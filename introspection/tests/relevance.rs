@@ -6,8 +6,8 @@ use candle_core::{Device, Tensor};
 use introspection::backward_walk::Rule;
 use introspection::rules::WeightedSum;
 use introspection::{
-    ClassChoice, LayerRule, OutputAxes, Preset, Question, RelevanceStart, ResolvedTarget, RuleTable, ScoreOf, Target,
-    deconvnet, guided_backprop, lrp, resolve, saliency,
+    ClassChoice, LayerRule, OutputAxes, Preset, Quadrature, Question, RelevanceStart, ResolvedTarget, RuleTable,
+    ScoreOf, Target, deconvnet, guided_backprop, integrated_gradients, lrp, resolve, saliency,
 };
 use models::operators::{
     Activation, Backward, BatchNorm, Convolution, ConvolutionParams, Dense, Flatten, NodeValues, Operator,
@@ -297,4 +297,46 @@ fn what_fits_no_layer_is_refused_with_what_would() {
     let given = RuleTable::new(&graph, &Preset::EpsilonPlusFlat, &BTreeMap::new(), false).unwrap();
     let names: Vec<&str> = (0..graph.nodes().len()).map(|idx| given.name(NodeIdx(idx))).collect();
     assert_eq!(names, ["gradient", "flat", "pass", "z_plus", "pass", "gradient", "epsilon", "pass", "epsilon"]);
+}
+
+/// A strided network along time whose input length is free or not.
+fn sequence(length: fn(usize) -> Dim) -> Graph {
+    let tensor = |shape: &[usize], seed: u64| Tensor::from_vec(random(shape, seed), shape, &Device::Cpu).unwrap();
+    let convolution = |shape: &[usize], stride: usize, padding: (usize, usize), seed: u64| {
+        let plain = ConvolutionParams::plain(tensor(shape, seed), Some(tensor(&shape[..1], seed + 1)));
+        Convolution::new(ConvolutionParams { stride: vec![stride], padding: vec![padding], ..plain }).unwrap()
+    };
+    let mut builder = GraphBuilder::new();
+    let mut at = builder.input("input", &[Dim::Known(3), length(90)]).unwrap();
+    at = builder.add("conv1", convolution(&[4, 3, 6], 2, (2, 3), 1), &[at]).unwrap();
+    at = builder.add("tanh", Activation::new(PointwiseFunction::Tanh), &[at]).unwrap();
+    at = builder.add("conv2", convolution(&[4, 4, 3], 1, (1, 1), 3), &[at]).unwrap();
+    at = builder.add("silu", Activation::new(PointwiseFunction::Silu), &[at]).unwrap();
+    at = builder.add("conv3", convolution(&[5, 4, 4], 2, (1, 2), 5), &[at]).unwrap();
+    builder.finish(&[("output", at)]).unwrap()
+}
+
+#[test]
+fn a_frame_explained_by_its_own_part_of_the_input_is_as_by_the_whole() {
+    let input = Value::from_vec(random(&[3, 90], 9), &[1, 3, 90], Layout::Logical).unwrap();
+    let baseline = introspection::baseline::blur(&input).unwrap();
+    for frame in [0, 1, 7, 11, 21, 22] {
+        let maps = [Dim::Any as fn(usize) -> Dim, Dim::Known].map(|length| {
+            let graph = sequence(length);
+            let trace = Trace::record(&graph, std::slice::from_ref(&input), &Uninterrupted).unwrap();
+            let axes = OutputAxes::of(&graph.axes().unwrap()[graph.logits().node.0]);
+            let target = Target::Class { class: ClassChoice::Index(2), frame: Some(frame) };
+            let targets = [resolve(&graph, &trace, axes, 0, &target, ScoreOf::Probability).unwrap()];
+            let at = Outlet { node: graph.inputs()[0], port: 0 };
+            let question = Question { graph: &graph, trace: &trace, targets: &targets, at, interrupt: &Uninterrupted };
+            let complete = integrated_gradients(&question, &baseline, 20, Quadrature::GaussLegendre).unwrap();
+            assert!(complete.gaps[0].abs() < 1e-6, "frame {frame}: {}", complete.gaps[0]);
+            complete.maps.to_f64_vec().unwrap()
+        });
+        let largest = maps[1].iter().fold(0.0f64, |largest, number| largest.max(number.abs()));
+        assert!(largest > 0.0);
+        for (own, whole) in maps[0].iter().zip(&maps[1]) {
+            assert!((own - whole).abs() < 1e-12 * largest, "frame {frame}: {own} is not {whole}");
+        }
+    }
 }

@@ -197,11 +197,30 @@ fn rectifier_notes(model: &HeldModel) -> Vec<String> {
 }
 
 pub(crate) fn grad_cam(state: &Arc<State>, params: GradCamParams, token: &Token) -> Result<Attribution, ErrorObject> {
+    layer_map(state, &params, token, "Grad-CAM", introspection::grad_cam)
+}
+
+pub(crate) fn layer_cam(state: &Arc<State>, params: GradCamParams, token: &Token) -> Result<Attribution, ErrorObject> {
+    layer_map(state, &params, token, "LayerCAM", introspection::layer_cam)
+}
+
+pub(crate) fn score_cam(state: &Arc<State>, params: GradCamParams, token: &Token) -> Result<Attribution, ErrorObject> {
+    layer_map(state, &params, token, "Score-CAM", introspection::score_cam)
+}
+
+/// A map of a layer's places.
+fn layer_map(
+    state: &State,
+    params: &GradCamParams,
+    token: &Token,
+    name: &'static str,
+    method: fn(&introspection::Question<'_>, Outlet, bool) -> introspection::Result<Value>,
+) -> Result<Attribution, ErrorObject> {
     let model = state.models().get(&params.question.model)?;
     let layer = cam_layer(&model, params.layer.as_deref())?;
     let interpolation = interpolation(params.interpolation);
     if params.question.at.is_some() {
-        let message = "a Grad-CAM is read at its `layer`; leave `at` out";
+        let message = format!("a {name} is read at its `layer`; leave `at` out");
         return Err(ErrorObject::invalid("at", message));
     }
     let settings = vec![
@@ -210,18 +229,11 @@ pub(crate) fn grad_cam(state: &Arc<State>, params: GradCamParams, token: &Token)
         ("upsample", json!(params.upsample)),
         ("interpolation", json!(params.interpolation)),
     ];
-    let asking = Asking {
-        state,
-        question: &params.question,
-        token,
-        name: "Grad-CAM",
-        look: Look::Magnitude,
-        settings,
-        notes: vec![],
-    };
+    let asking =
+        Asking { state, question: &params.question, token, name, look: Look::Magnitude, settings, notes: vec![] };
     asking.answer(&|model, asked, question| {
         let of_error = |error| errors::of_introspection(error, &model.graph);
-        let map = introspection::grad_cam(question, layer, params.relu).map_err(of_error)?;
+        let map = method(question, layer, params.relu).map_err(of_error)?;
         let (at, map) = if params.upsample {
             let places = asked.prepared.value.shape().get(2..).unwrap_or_default();
             (model.input(), introspection::upsample(&map, places, interpolation).map_err(of_error)?)
@@ -282,7 +294,7 @@ fn interpolation(asked: Interpolation) -> introspection::Interpolation {
 }
 
 /// Axes of places alone.
-fn spatial(axes: Vec<Axis>) -> Vec<Axis> {
+pub(super) fn spatial(axes: Vec<Axis>) -> Vec<Axis> {
     axes.into_iter().skip(1).collect()
 }
 

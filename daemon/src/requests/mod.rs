@@ -76,6 +76,8 @@ pub(crate) const HANDLERS: &[Handler] = handlers! {
     AttributionGuidedBackprop in Compute by attribution::guided_backprop;
     AttributionDeconvnet in Compute by attribution::deconvnet;
     AttributionGradCam in Compute by attribution::grad_cam;
+    AttributionLayerCam in Compute by attribution::layer_cam;
+    AttributionScoreCam in Compute by attribution::score_cam;
     AttributionGuidedGradCam in Compute by attribution::guided_grad_cam;
     AttributionLrp in Compute by relevance::lrp;
     AttributionDeepTaylor in Compute by relevance::deep_taylor;
@@ -83,6 +85,7 @@ pub(crate) const HANDLERS: &[Handler] = handlers! {
     AttributionSmoothGrad in Compute by variation::smooth_grad;
     AttributionDeepLift in Compute by variation::deep_lift;
     AttributionOcclusion in Compute by variation::occlusion;
+    AttributionRise in Compute by variation::rise;
     VisualizationGradient in Compute by visualization::gradient;
     JobList in Immediate by job::list;
     JobGet in Immediate by job::get;

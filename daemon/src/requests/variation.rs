@@ -6,7 +6,7 @@ use client_protocol::ErrorObject;
 use client_protocol::attribution::Attribution;
 use client_protocol::variation::{
     Baseline, DeepLiftParams, IntegratedGradientsParams, MaxPoolRule, NamedBaseline, NoiseStatistic, OcclusionParams,
-    Quadrature, SmoothGradParams,
+    Quadrature, RiseParams, SmoothGradParams,
 };
 use introspection::{Complete, baseline};
 use models::Value;
@@ -17,9 +17,10 @@ use crate::errors;
 use crate::held_model::HeldModel;
 use crate::interrupt::Token;
 use crate::requests::asked::AskedInput;
-use crate::requests::attribution::{Asking, Map, of_input};
+use crate::requests::attribution::{Asking, Map, of_input, spatial};
 use crate::requests::input::from_tensor;
 use crate::state::State;
+use crate::to_protocol::axes_of;
 
 /// More steps, samples or windows than this are a mistake.
 const MOST_VARIATIONS: usize = 1 << 20;
@@ -108,6 +109,21 @@ pub(crate) fn occlusion(
         let map = introspection::occlusion(of, &window, &stride, &baseline_of(model, asked, baseline)?);
         let map = map.map_err(|error| errors::of_introspection(error, &model.graph))?;
         of_input(model, asked, of, question.crop, map)
+    })
+}
+
+pub(crate) fn rise(state: &Arc<State>, params: RiseParams, token: &Token) -> Result<Attribution, ErrorObject> {
+    let RiseParams { question, masks, cells, keep, seed } = &params;
+    check_count("masks", *masks)?;
+    if question.crop {
+        return Err(ErrorObject::invalid("crop", "RISE masks the whole input, so that there is no part to crop to"));
+    }
+    let settings = vec![("masks", json!(masks)), ("cells", json!(cells)), ("keep", json!(keep)), ("seed", json!(seed))];
+    let asking = Asking { state, question, token, name: "RISE", look: Look::Magnitude, settings, notes: vec![] };
+    let random = introspection::RandomMasks { count: *masks, cells: *cells, keep: *keep, seed: *seed };
+    asking.answer(&|model, asked, of| {
+        let map = introspection::rise(of, random).map_err(|error| errors::of_introspection(error, &model.graph))?;
+        Ok(Map::whole(map, spatial(axes_of(model, &asked.prepared, of.at))))
     })
 }
 
