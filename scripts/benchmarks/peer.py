@@ -6,6 +6,9 @@ import time
 import captum.attr
 import numpy as np
 import torch
+import zennit.attribution
+import zennit.canonizers
+import zennit.composites
 
 import networks
 
@@ -97,6 +100,27 @@ def frame_gradients(module, x, call):
     return gradients[0], elapsed * len(call["targets"])
 
 
+def lrp(module, x, call):
+    of_class = call["target"]["class"]
+    # What stands before the softmax is explained.
+    explained = module.acoustic_model if call["network"] == "W" else module
+    composite = zennit.composites.EpsilonPlus(canonizers=[zennit.canonizers.SequentialMergeBatchNorm()])
+
+    def of_class_alone(output):
+        relevance = torch.zeros_like(output)
+        relevance[:, of_class] = output[:, of_class]
+        return relevance
+
+    with zennit.attribution.Gradient(model=explained, composite=composite) as attributor:
+        _, relevance = attributor(x, of_class_alone)
+    return relevance
+
+
+def integrated_gradients(module, x, call):
+    score = lambda x: torch.stack([score_at(output[None], call["target"]) for output in module(x)])
+    return captum.attr.IntegratedGradients(score).attribute(x, n_steps=50, internal_batch_size=10)
+
+
 CALLS = {
     "forward": forward,
     "saliency": saliency,
@@ -105,6 +129,8 @@ CALLS = {
     "guided_backprop": guided_backprop,
     "activations": activations,
     "frame_gradients": frame_gradients,
+    "lrp": lrp,
+    "integrated_gradients": integrated_gradients,
 }
 
 
