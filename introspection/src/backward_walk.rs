@@ -259,8 +259,8 @@ impl Walk<'_> {
         let mut read: Vec<Option<Arrived>> = vec![None; until.len()];
         for idx in (first..nodes.len()).rev() {
             let gradients = std::mem::take(&mut arrived[idx]);
-            for (read, _) in read.iter_mut().zip(until).filter(|(_, outlet)| outlet.node.0 == idx) {
-                *read = gradients.first().cloned().flatten();
+            for (read, outlet) in read.iter_mut().zip(until).filter(|(_, outlet)| outlet.node.0 == idx) {
+                *read = gradients.get(outlet.port).cloned().flatten();
             }
             if let (Some(observer), Some(Some(first))) = (self.observer, gradients.first()) {
                 observer(NodeIdx(idx), first);

@@ -49,6 +49,12 @@ pub enum PointwiseFunction {
     Softplus,
     /// `2/√π ∫₀ˣ exp(-t²) dt`, of which exporters make GELU
     Erf,
+    /// `√x`
+    Sqrt,
+    /// `x^exponent`
+    Power {
+        exponent: f64,
+    },
 }
 
 impl PointwiseFunction {
@@ -101,6 +107,9 @@ impl PointwiseFunction {
             PointwiseFunction::Gelu => x * normal_distribution(x),
             PointwiseFunction::GeluTanh => half * x * (one + gelu_tanh_argument(x).tanh()),
             PointwiseFunction::Softplus => x.at_least(zero) + (-x.abs()).exp().ln_1p(),
+            PointwiseFunction::Sqrt => x.sqrt(),
+            PointwiseFunction::Power { exponent: 2.0 } => x * x,
+            PointwiseFunction::Power { exponent } => x.powf(T::of(exponent)),
         }
     }
 
@@ -151,6 +160,9 @@ impl PointwiseFunction {
                 half * (one + tanh) + half * x * (one - tanh * tanh) * inner
             }
             PointwiseFunction::Softplus => sigmoid(x),
+            PointwiseFunction::Sqrt => half / x.sqrt(),
+            PointwiseFunction::Power { exponent: 2.0 } => (one + one) * x,
+            PointwiseFunction::Power { exponent } => T::of(exponent) * x.powf(T::of(exponent - 1.0)),
         }
     }
 }
@@ -162,7 +174,7 @@ fn gelu_tanh_argument<T: Element>(x: T) -> T {
     T::of(GELU_SCALE) * (x + T::of(GELU_CUBIC) * x * x * x)
 }
 
-fn sigmoid<T: Element>(x: T) -> T {
+pub(super) fn sigmoid<T: Element>(x: T) -> T {
     // Of the two forms the one whose exponential cannot overflow.
     if x >= T::zero() { T::one() / (T::one() + (-x).exp()) } else { x.exp() / (T::one() + x.exp()) }
 }
@@ -201,6 +213,8 @@ impl Activation {
             PointwiseFunction::Gelu | PointwiseFunction::GeluTanh => "Gelu",
             PointwiseFunction::Softplus => "Softplus",
             PointwiseFunction::Erf => "Erf",
+            PointwiseFunction::Sqrt => "Sqrt",
+            PointwiseFunction::Power { .. } => "Pow",
         };
         Activation { kind, function }
     }
@@ -350,10 +364,20 @@ mod tests {
             Gelu,
             GeluTanh,
             Softplus,
+            Power { exponent: 2.0 },
+            Power { exponent: 3.0 },
         ];
         for function in functions {
             check_gradients(&Activation::new(function), &[random_value(&[2, 3, 5], 7)]);
             check_gradients(&Activation::new(function), &[random_value(&[2, 3, 3, 5], 8).to_channels_last().unwrap()]);
+        }
+    }
+
+    #[test]
+    fn roots_of_what_is_positive() {
+        let positive = random_value(&[2, 3, 5], 9).map(|number| number * number + 0.5).unwrap();
+        for function in [PointwiseFunction::Sqrt, PointwiseFunction::Power { exponent: -0.5 }] {
+            check_gradients(&Activation::new(function), std::slice::from_ref(&positive));
         }
     }
 

@@ -50,10 +50,11 @@ fn gradients(
     operator: &dyn Operator,
     inputs: &[Value],
     outputs: &[Value],
-    gradient: &Value,
+    (port, gradient): (usize, &Value),
     rows: &[usize],
 ) -> Vec<Value> {
-    let gradients = [Some(gradient.clone())];
+    let mut gradients = vec![None; outputs.len()];
+    gradients[port] = Some(gradient.clone());
     let wanted = vec![true; inputs.len()];
     let values = Given { inputs, outputs };
     let backward = Backward { values: &values, gradients: &gradients, rows, wanted: &wanted };
@@ -73,41 +74,45 @@ fn assert_close(got: &Value, want: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// Runs all checks of the module's documentation on an operator with one output.
+/// Runs all checks of the module's documentation on each output of an operator.
 pub(crate) fn check_gradients(operator: &dyn Operator, inputs: &[Value]) {
+    (0..operator.n_outputs()).for_each(|port| check_output(operator, inputs, port));
+}
+
+fn check_output(operator: &dyn Operator, inputs: &[Value], port: usize) {
     let forward = |inputs: &[Value]| operator.forward(&inputs.iter().collect::<Vec<_>>()).unwrap();
     let outputs = forward(inputs);
     let shapes: Vec<&[usize]> = inputs.iter().map(Value::shape).collect();
-    assert_eq!(operator.output_shapes(&shapes).unwrap()[0], outputs[0].shape(), "declared shape");
+    assert_eq!(operator.output_shapes(&shapes).unwrap()[port], outputs[port].shape(), "declared shape");
 
-    let batch = outputs[0].batch();
-    let seed = random_value(outputs[0].shape(), 99);
+    let batch = outputs[port].batch();
+    let seed = random_value(outputs[port].shape(), 99);
     let rows: Vec<usize> = (0..batch).collect();
-    let found = gradients(operator, inputs, &outputs, &seed, &rows);
+    let found = gradients(operator, inputs, &outputs, (port, &seed), &rows);
     for (which, gradient) in found.iter().enumerate() {
         assert_eq!(gradient.shape(), inputs[which].shape(), "shape of the gradient to input {which}");
-        let expected = central_differences(&forward, inputs, which, &seed);
+        let expected = central_differences(&|inputs| forward(inputs).swap_remove(port), inputs, which, &seed);
         assert_close(gradient, &expected, 1e-6, &format!("gradient to input {which}"));
     }
 
     // A walk's pairs may be about any rows, in any order.
     let pairs: Vec<usize> = rows.iter().rev().copied().chain([0]).collect();
-    let of_pairs = gradients(operator, inputs, &outputs, &seed.select_rows(&pairs).unwrap(), &pairs);
+    let of_pairs = gradients(operator, inputs, &outputs, (port, &seed.select_rows(&pairs).unwrap()), &pairs);
     for (of_pairs, of_rows) in of_pairs.iter().zip(&found) {
         assert_close(of_pairs, &of_rows.select_rows(&pairs).unwrap().to_f64_vec().unwrap(), 1e-12, "pairs");
     }
     for row in rows {
         let of_row: Vec<Value> = inputs.iter().map(|input| input.row(row).unwrap()).collect();
-        assert_close(&forward(&of_row)[0], &outputs[0].row(row).unwrap().to_f64_vec().unwrap(), 1e-12, "batch of one");
+        assert_close(
+            &forward(&of_row)[port],
+            &outputs[port].row(row).unwrap().to_f64_vec().unwrap(),
+            1e-12,
+            "batch of one",
+        );
     }
 }
 
-fn central_differences(
-    forward: &dyn Fn(&[Value]) -> Vec<Value>,
-    inputs: &[Value],
-    which: usize,
-    seed: &Value,
-) -> Vec<f64> {
+fn central_differences(forward: &dyn Fn(&[Value]) -> Value, inputs: &[Value], which: usize, seed: &Value) -> Vec<f64> {
     const STEP: f64 = 1e-5;
     let seed = seed.to_f64_vec().unwrap();
     let numbers = inputs[which].to_f64_vec().unwrap();
@@ -116,7 +121,7 @@ fn central_differences(
         moved[index] += step;
         let mut inputs = inputs.to_vec();
         inputs[which] = Value::from_vec(moved, inputs[which].shape(), Layout::Logical).unwrap();
-        let output = forward(&inputs).remove(0).to_f64_vec().unwrap();
+        let output = forward(&inputs).to_f64_vec().unwrap();
         output.iter().zip(&seed).map(|(output, seed)| output * seed).sum()
     };
     (0..numbers.len()).map(|index| (score_with(index, STEP) - score_with(index, -STEP)) / (2.0 * STEP)).collect()

@@ -1,4 +1,4 @@
-//! The mean over whole axes: global average pools and ONNX's `ReduceMean`.
+//! The mean or sum over whole axes: global average pools, ONNX's `ReduceMean` and `ReduceSum`.
 
 use std::sync::Arc;
 
@@ -19,22 +19,33 @@ enum Axes {
     Listed(Vec<isize>),
 }
 
-/// A mean over whole axes.
+/// A mean or a sum over whole axes.
 #[derive(Clone, Debug)]
 pub struct Mean {
     axes: Axes,
     keep_dims: bool,
+    is_sum: bool,
 }
 
 impl Mean {
     /// A global average pool: over all spatial axes, which stay with length 1.
     pub fn global_average_pool() -> Self {
-        Mean { axes: Axes::Spatial, keep_dims: true }
+        Mean { axes: Axes::Spatial, keep_dims: true, is_sum: false }
     }
 
     /// Over the axes listed, negative ones counted from the end; the batch axis cannot be among them.
     pub fn over(axes: &[isize], keep_dims: bool) -> Self {
-        Mean { axes: Axes::Listed(axes.to_vec()), keep_dims }
+        Mean { axes: Axes::Listed(axes.to_vec()), keep_dims, is_sum: false }
+    }
+
+    /// The sum where [`Mean::over`] takes the mean.
+    pub fn sum_over(axes: &[isize], keep_dims: bool) -> Self {
+        Mean { is_sum: true, ..Mean::over(axes, keep_dims) }
+    }
+
+    /// The part of the result that each of so many numbers is.
+    fn share(&self, n_kept: usize, n: usize) -> f64 {
+        if self.is_sum { 1.0 } else { n_kept as f64 / n as f64 }
     }
 
     fn reduced(&self, shape: &[usize]) -> Result<Vec<usize>> {
@@ -50,7 +61,10 @@ impl Mean {
         if !has_length {
             return Err(ModelError::operator(
                 self.kind(),
-                format!("mean over axes {axes:?} of shape {shape:?}; axis 0 is the batch"),
+                format!(
+                    "{} over axes {axes:?} of shape {shape:?}; axis 0 is the batch",
+                    if self.is_sum { "sum" } else { "mean" }
+                ),
             ));
         }
         Ok(axes)
@@ -64,7 +78,7 @@ impl Mean {
 
     fn forward_as<T: Element>(&self, input: &Value) -> Result<Value> {
         let kept = self.kept_shape(input.shape())?;
-        let share = T::of(kept.iter().product::<usize>() as f64 / input.len() as f64);
+        let share = T::of(self.share(kept.iter().product(), input.len()));
         let (physical, physical_kept) =
             (input.layout().physical_shape(input.shape()), input.layout().physical_shape(&kept));
         let numbers = input.numbers::<T>()?;
@@ -83,7 +97,7 @@ impl Mean {
         let layout = if shape.len() < 4 { gradient.layout() } else { Layout::ChannelsLast };
         let gradient = gradient.to_layout(layout)?;
         let n: usize = shape.iter().product();
-        let share = T::of(kept.iter().product::<usize>() as f64 / n as f64);
+        let share = T::of(self.share(kept.iter().product(), n));
         let arrived = gradient.numbers::<T>()?;
         let mut passed = vec![T::zero(); n];
         for_each_run(&layout.physical_shape(shape), [&layout.physical_shape(&kept)], |start, run, [(from, step)]| {
@@ -96,7 +110,11 @@ impl Mean {
 
 impl Operator for Mean {
     fn kind(&self) -> &'static str {
-        if self.axes == Axes::Spatial { "GlobalAveragePool" } else { "ReduceMean" }
+        match (&self.axes, self.is_sum) {
+            (Axes::Spatial, _) => "GlobalAveragePool",
+            (_, false) => "ReduceMean",
+            (_, true) => "ReduceSum",
+        }
     }
 
     fn family(&self) -> Family {
@@ -155,6 +173,10 @@ mod tests {
         check_gradients(&Mean::over(&[-1, 2], false), &[random_value(&[2, 3, 5, 4], 3).to_channels_last().unwrap()]);
         check_gradients(&Mean::over(&[1], true), &[random_value(&[2, 3, 5, 4], 4).to_channels_last().unwrap()]);
         check_gradients(&Mean::over(&[1], false), &[random_value(&[2, 3], 5)]);
+        check_gradients(&Mean::sum_over(&[-1], true), &[random_value(&[2, 3, 5], 6)]);
+        check_gradients(&Mean::sum_over(&[1, 2], false), &[random_value(&[2, 3, 5, 4], 7).to_channels_last().unwrap()]);
+        let counted = Mean::sum_over(&[1], false).forward(&[&Value::full(0.5f64, &[1, 6], Layout::Logical).unwrap()]);
+        assert_eq!(counted.unwrap()[0].to_f64_vec().unwrap(), [3.0]);
     }
 
     #[test]

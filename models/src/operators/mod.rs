@@ -19,12 +19,19 @@ mod concat;
 mod convolution;
 mod dense;
 mod flatten;
+mod gather;
+mod gru;
 mod identity;
 mod input;
+mod last_state;
+mod layer_norm;
+mod lstm;
+mod matmul;
 mod max_pool;
 mod mean;
 mod pad;
 mod pool_window;
+mod recurrent;
 mod reshape;
 mod reweighting;
 mod softmax;
@@ -38,12 +45,19 @@ pub use concat::Concat;
 pub use convolution::{Convolution, ConvolutionParams};
 pub use dense::Dense;
 pub use flatten::Flatten;
+pub use gather::{Gather, Slice};
+pub use gru::Gru;
 pub use identity::Identity;
 pub use input::Input;
+pub use last_state::LastState;
+pub use layer_norm::LayerNorm;
+pub use lstm::Lstm;
+pub use matmul::MatMul;
 pub use max_pool::MaxPool;
 pub use mean::Mean;
 pub use pad::Pad;
 pub use pool_window::PoolWindow;
+pub use recurrent::{Direction, RecurrentParams};
 pub use reshape::{Reshape, Squeeze, Unsqueeze};
 pub use reweighting::Reweighting;
 pub use softmax::{LogSoftmax, Softmax};
@@ -95,7 +109,7 @@ pub enum Family {
     BatchNorm,
     /// Relu, a clip from zero, leaky Relu: what guided backpropagation and deconvnet change.
     Rectifier,
-    /// Any other point-wise function, softmax among them.
+    /// Any other point-wise function; softmax and layer norm among them.
     Activation,
     MaxPool,
     AveragePool,
@@ -103,6 +117,8 @@ pub enum Family {
     Sum,
     Product,
     Concat,
+    /// LSTM, GRU.
+    Recurrent,
     /// Moves numbers without changing them.
     Rearrangement,
 }
