@@ -102,6 +102,33 @@ fn shape_arithmetic_of_exporters() {
 }
 
 #[test]
+fn recurrent_layers() {
+    compute_what_the_reference_computes(&["lstm-forward", "lstm-reverse", "lstm-bidirectional", "lstm-without-bias"]);
+    compute_what_the_reference_computes(&[
+        "gru-forward",
+        "gru-reverse",
+        "gru-bidirectional",
+        "gru-linear-before-reset",
+    ]);
+}
+
+#[test]
+fn what_attention_is_made_of() {
+    compute_what_the_reference_computes(&["layer-norm", "layer-norm-two-axes", "matmul-computed"]);
+    compute_what_the_reference_computes(&["gather-one", "gather-list", "slice", "split"]);
+    compute_what_the_reference_computes(&["sum", "sum-kept", "power", "square-root"]);
+}
+
+#[test]
+fn a_batch_that_moves_and_is_joined() {
+    let [graph] = &compute_what_the_reference_computes(&["batch-moved-and-joined"])[..] else {
+        panic!("one case, one graph")
+    };
+    let shapes = graph.shapes(&[vec![7, 3, 4]]).unwrap();
+    assert!(shapes.iter().flatten().all(|shape| shape[0] == 7), "the batch is first everywhere");
+}
+
+#[test]
 fn functions_are_written_out() {
     let [graph] = &compute_what_the_reference_computes(&["functions"])[..] else { panic!("one case, one graph") };
     let layers: Vec<&str> = graph.layer_names().collect();

@@ -1,5 +1,6 @@
 //! What PyTorch and Captum say of EfficientNet-Lite0 and photos (`scripts/make-references`, in f64), held against the
-//! daemon: how photos are prepared, logits, saliency, guided backpropagation, Grad-CAM at two layers.
+//! daemon: how photos are prepared, logits, saliency, guided backpropagation, Grad-CAM at two layers; and what PyTorch
+//! says of small recurrent networks and transformers (`scripts/make-sequence-references`): logits and saliency.
 
 use serde_json::{Value, json};
 use tests::{Daemon, cached, folder, numbers, read_npy};
@@ -33,7 +34,7 @@ fn kept(shape: &[usize], all: &[f32]) -> Vec<f32> {
 fn agrees(name: &str, answer: &Value, tolerance: &Tolerance) {
     let (shape, all) = numbers(&answer["tensor"]);
     let found = kept(&shape, &all);
-    let (_, expected) = read_npy(&folder("references/efficientnet-lite0").join(format!("{name}.npy")));
+    let (_, expected) = read_npy(&folder("references").join(format!("{name}.npy")));
     assert_eq!(found.len(), expected.len(), "{name}: shape {shape:?}");
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let cosine = dot(&found, &expected) / (dot(&found, &found) * dot(&expected, &expected)).sqrt();
@@ -63,7 +64,7 @@ fn check(photo: &str) {
         ("grad_cam-blocks.10", "attribution.grad_cam", json!({"upsample": false, "layer": "blocks.10"}), KINKS),
     ];
     for (name, method, params, tolerance) in calls {
-        agrees(&format!("{photo}/{name}"), &ask(method, params), &tolerance);
+        agrees(&format!("efficientnet-lite0/{photo}/{name}"), &ask(method, params), &tolerance);
     }
 }
 
@@ -75,4 +76,31 @@ fn a_cup_of_coffee() {
 #[test]
 fn a_cat() {
     check("chelsea");
+}
+
+fn check_sequence(network: &str) {
+    let daemon = Daemon::start(&[]);
+    let file = |name: &str| folder("references/sequences").join(network).join(name).display().to_string();
+    let model = daemon.result("model.load", json!({"source": file("model.onnx")}))["model"].clone();
+    let params = json!({"model": model, "input": file("input.npy")});
+    for (name, method) in [("logits", "model.forward"), ("saliency", "attribution.saliency")] {
+        agrees(&format!("sequences/{network}/{name}"), &daemon.result(method, params.clone()), &ROUNDING);
+    }
+}
+
+#[test]
+fn gated_recurrent_units_in_both_directions() {
+    check_sequence("gru");
+}
+
+#[test]
+fn long_short_term_memory_from_the_newer_exporter() {
+    check_sequence("lstm");
+}
+
+#[test]
+fn transformers_from_both_exporters() {
+    for network in ["transformer-14", "transformer-17", "transformer-newer"] {
+        check_sequence(network);
+    }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use candle_core::DType;
 
-use super::{Backward, Family, Operator, Reach};
+use super::{AxisKind, Backward, Family, Operator, Reach};
 use crate::error::{ModelError, Result};
 use crate::value::Value;
 
-/// An operator that renames places; its gradient is the numbers under the input's shape, with the pairs as batch.
+/// An operator that renames places; its gradient is the numbers under the input's shape, with the pairs as batch. Where
+/// time comes before features, a function may say what the axes mean behind it; else their number says it.
 macro_rules! renames_places {
-    ($operator:ident, $kind:literal) => {
+    ($operator:ident, $kind:literal $(, $axes:expr)?) => {
         impl Operator for $operator {
             fn kind(&self) -> &'static str {
                 $kind
@@ -23,6 +24,13 @@ macro_rules! renames_places {
             fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {
                 Ok(vec![self.output_shape(inputs[0])?])
             }
+
+            $(
+                fn output_axes(&self, inputs: &[&[AxisKind]], rank: usize) -> Vec<AxisKind> {
+                    let of_sequence = inputs.first().filter(|axes| rank > 2 && axes.get(1) == Some(&AxisKind::Time));
+                    of_sequence.map_or_else(|| AxisKind::by_rank(rank), |axes| $axes(self, axes, rank))
+                }
+            )?
 
             fn reach(&self) -> Reach {
                 Reach::Global
@@ -74,9 +82,18 @@ impl Reshape {
         let keeps_batch = shape.first() == input.first() && shape.iter().product::<usize>() == n;
         if keeps_batch { Ok(shape) } else { Err(refuse()) }
     }
+
+    /// Time stays where its axis is kept, or where directions and units behind it are joined.
+    fn kinds(&self, axes: &[AxisKind], rank: usize) -> Vec<AxisKind> {
+        let keeps_time = self.shape.get(1) == Some(&0) || axes.len() == 4;
+        if keeps_time && rank == 3 {
+            return vec![AxisKind::Batch, AxisKind::Time, AxisKind::Feature];
+        }
+        AxisKind::by_rank(rank)
+    }
 }
 
-renames_places!(Reshape, "Reshape");
+renames_places!(Reshape, "Reshape", Reshape::kinds);
 
 /// Takes away axes of length 1; negative ones count from the end.
 #[derive(Clone, Debug)]
@@ -104,7 +121,15 @@ impl Squeeze {
     }
 }
 
-renames_places!(Squeeze, "Squeeze");
+impl Squeeze {
+    fn kinds(&self, axes: &[AxisKind], _rank: usize) -> Vec<AxisKind> {
+        let from_start = |axis: isize| if axis < 0 { axis + axes.len() as isize } else { axis };
+        let is_taken = |place: usize| self.axes.iter().any(|&axis| from_start(axis) == place as isize);
+        axes.iter().enumerate().filter(|(place, _)| !is_taken(*place)).map(|(_, kind)| *kind).collect()
+    }
+}
+
+renames_places!(Squeeze, "Squeeze", Squeeze::kinds);
 
 /// Puts in axes of length 1, at these places of the result; negative ones count from its end.
 #[derive(Clone, Debug)]
@@ -144,6 +169,16 @@ mod tests {
         assert_eq!(flat.to_f64_vec().unwrap(), image.to_f64_vec().unwrap());
         check_gradients(&Squeeze { axes: vec![-1] }, &[random_value(&[2, 3, 1], 2)]);
         check_gradients(&Unsqueeze { axes: vec![1, -1] }, &[random_value(&[2, 3], 3)]);
+    }
+
+    #[test]
+    fn time_stays_time() {
+        use AxisKind::{Batch, Channel, Feature, Other, Row, Time};
+        let states = [Batch, Time, Other, Feature];
+        assert_eq!(Squeeze { axes: vec![2] }.output_axes(&[&states], 3), [Batch, Time, Feature]);
+        assert_eq!(Reshape { shape: vec![0, 0, -1] }.output_axes(&[&states], 3), [Batch, Time, Feature]);
+        let image = [Batch, Channel, Row, Row];
+        assert_eq!(Squeeze { axes: vec![2, 3] }.output_axes(&[&image], 2), [Batch, Feature]);
     }
 
     #[test]

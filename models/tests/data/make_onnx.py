@@ -195,6 +195,67 @@ def shapes():
          {"start": np.int64(0), "end": np.int64(4), "step": np.int64(1), "four": np.float32(4)})
 
 
+def recurrent():
+    """Layers as exporters write them: time first, and back behind the layer."""
+    for kind, n_gates in [("LSTM", 4), ("GRU", 3)]:
+        for direction, n in [("forward", 1), ("reverse", 1), ("bidirectional", 2)]:
+            weights = {"w": numbers(n, n_gates * 4, 3) / 2, "r": numbers(n, n_gates * 4, 4) / 2, "b": numbers(n, n_gates * 8) / 2}
+            states = [("h", numbers(n, 1, 4))] + ([("c", numbers(n, 1, 4))] if kind == "LSTM" else [])
+            batch = [
+                ("Transpose", "_", dict(perm=[1, 0, 2])),
+                ("Shape", "_", dict(start=1, end=2)),
+                ("Concat", "n value1 four", dict(axis=0)),
+                *[("Expand", f"{name} value2", {}) for name, _ in states],
+            ]
+            given = " ".join(f"value{3 + nth}" for nth in range(len(states)))
+            layer = [
+                (kind, f"value0 w r b . {given}", dict(hidden_size=4, direction=direction)),
+                ("Transpose", "_", dict(perm=[2, 0, 1, 3])),
+                ("Reshape", "_ to", {}),
+            ]
+            constants = weights | dict(states) | {"n": ints(n), "four": ints(4), "to": ints(0, 0, -1)}
+            case(f"{kind.lower()}-{direction}", 17, (3, 5, 3), batch + layer, constants)
+    weights = {"w": numbers(1, 12, 3) / 2, "r": numbers(1, 12, 4) / 2, "b": numbers(1, 24) / 2}
+    turned = [("Transpose", "_", dict(perm=[1, 0, 2]))]
+    back = [("Squeeze", "_ one", {}), ("Transpose", "_", dict(perm=[1, 0, 2]))]
+    plain = ("GRU", "_ w r b", dict(hidden_size=4, linear_before_reset=1))
+    case("gru-linear-before-reset", 17, (2, 5, 3), [*turned, plain, *back], weights | {"one": ints(1)})
+    without_bias = ("LSTM", "_ w r", dict(hidden_size=3))
+    case("lstm-without-bias", 14, (2, 5, 3), [*turned, without_bias, *back],
+         {"w": numbers(1, 12, 3) / 2, "r": numbers(1, 12, 3) / 2, "one": ints(1)})
+
+
+def attention():
+    case("layer-norm", 17, (2, 3, 4), [("LayerNormalization", "_ w b", dict(epsilon=0.01))], {"w": numbers(4), "b": numbers(4)})
+    case("layer-norm-two-axes", 17, (2, 3, 4), [("LayerNormalization", "_ w", dict(axis=1))], {"w": numbers(3, 4)})
+    case("matmul-computed", 17, (2, 3, 4), [("Transpose", "_", dict(perm=[0, 2, 1])), ("MatMul", "input _", {})])
+    case("gather-one", 17, (2, 3, 4), [("Gather", "_ i", dict(axis=1))], {"i": np.int64(-1)})
+    case("gather-list", 17, (2, 3, 4), [("Gather", "_ i", dict(axis=2))], {"i": ints(3, 0, 0)})
+    case("slice", 17, (2, 5, 7), [("Slice", "_ s e a t", {})],
+         {"s": ints(1, -6), "e": ints(2**62, -1), "a": ints(1, -1), "t": ints(1, 2)})
+    parts = lambda inputs: [("Split", inputs, dict(axis=1)), ("Relu", "_", {})]
+    case("split", 13, (2, 5, 3), parts("_ lengths"), {"lengths": ints(5)})
+    case("sum-kept", 13, (2, 3, 4), [("ReduceSum", "_ axes", dict(keepdims=1))], {"axes": ints(-1)})
+    case("sum", 13, (2, 3, 4), [("ReduceSum", "_ axes", dict(keepdims=0))], {"axes": ints(1)})
+    case("power", 13, (2, 3), [("Pow", "_ two", {})], {"two": np.float32(2)})
+    case("square-root", 13, (2, 3), [("Mul", "_ _", {}), ("Sqrt", "_", {})])
+    # Time first in between, where a constant, a mean and a concatenation meet it; time and batch joined before a product.
+    moved = [
+        ("Transpose", "_", dict(perm=[1, 0, 2])),
+        ("Add", "_ c", {}),
+        ("ReduceMean", "_", dict(axes=[2], keepdims=1)),
+        ("Concat", "value1 value2", dict(axis=2)),
+        ("Shape", "value3", dict(start=1, end=2)),
+        ("Reshape", "value3 joined", {}),
+        ("Gemm", "_ w", {}),
+        ("Concat", "three value4 two", dict(axis=0)),
+        ("Reshape", "value6 value7", {}),
+        ("Transpose", "_", dict(perm=[1, 2, 0])),
+    ]
+    case("batch-moved-and-joined", 17, (2, 3, 4), moved,
+         {"c": numbers(3, 1, 4), "joined": ints(-1, 5), "w": numbers(5, 2), "three": ints(3), "two": ints(2)})
+
+
 def functions():
     """A call with an attribute that the function refers to, as early versions of the newer exporter write layers."""
     inner = [helper.make_node("LeakyRelu", ["x"], ["rectified"], name="rectify", alpha=0.25)]
@@ -220,4 +281,6 @@ if __name__ == "__main__":
     pointwise()
     shapes()
     functions()
+    recurrent()
+    attention()
     save_file(TENSORS, Path(__file__).parent / "onnx.safetensors")

@@ -34,6 +34,12 @@ impl<'a> Attributes<'a> {
         self.find(name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok())
     }
 
+    /// Texts; none where there is no such attribute.
+    pub(super) fn texts(&self, name: &str) -> Vec<String> {
+        let texts = self.find(name).map(|attribute| &attribute.strings[..]).unwrap_or_default();
+        texts.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+    }
+
     pub(super) fn tensor(&self, name: &str) -> Option<&'a TensorProto> {
         self.find(name).and_then(|attribute| attribute.t.as_ref())
     }

@@ -4,16 +4,17 @@
 //! What one node becomes is in `operators`; here are names, and the one case where two nodes become one layer.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
+use super::axes::FileAxes;
 use super::folding::{Known, Scenarios};
-use super::operators::Converted;
+use super::operators::{Converted, layer};
 use super::proto::NodeProto;
 use super::reading::{Read, Reading, layer_name, tensor};
+use super::recurrent::RecurrentLayer;
 use crate::error::{ModelError, UnsupportedNode};
 use crate::graph::{Dim, Graph, GraphBuilder, Outlet};
 use crate::loaders::LoadError;
-use crate::operators::Dense;
+use crate::operators::{Dense, LastState, MatMul, Operator};
 
 /// A network as the file has it: nodes that its outputs need, in order, and what is stored.
 #[derive(Debug)]
@@ -37,7 +38,8 @@ pub(super) fn convert(source: &Source, inputs: &[(String, Vec<Dim>)]) -> Result<
     for (name, dims) in inputs {
         let outlet = converter.builder.input(name, dims)?;
         converter.names.insert(name.clone());
-        converter.values.insert(name.clone(), Read::Computed { outlet, shapes: scenarios(dims) });
+        let axes = FileAxes::plain(dims.len() + 1);
+        converter.values.insert(name.clone(), Read::Computed { outlet, shapes: scenarios(dims), axes });
     }
     for node in source.nodes.iter().filter(|node| node.op_type != "Constant") {
         converter.read(node)?;
@@ -132,8 +134,13 @@ impl<'a> Converter<'a> {
             }
             other => return other,
         }
-        self.values.extend(node.output.iter().map(|output| (output.clone(), Read::Unsupported)));
+        self.set_unsupported(node);
         Ok(())
+    }
+
+    fn set_unsupported(&mut self, node: &NodeProto) {
+        let outputs = node.output.iter().filter(|output| !output.is_empty());
+        self.values.extend(outputs.map(|output| (output.clone(), Read::Unsupported)));
     }
 
     fn read_supported(&mut self, node: &'a NodeProto, output: &str) -> Result<(), LoadError> {
@@ -149,20 +156,27 @@ impl<'a> Converter<'a> {
         let reading = Reading::new(node, inputs, self.source);
         reading.check_type()?;
         if reading.inputs.iter().flatten().any(|input| matches!(input, Read::Unsupported)) {
-            self.values.extend(node.output.iter().map(|output| (output.clone(), Read::Unsupported)));
+            self.set_unsupported(node);
             return Ok(());
+        }
+        if reading.is_recurrent() {
+            return self.read_recurrent(&reading);
         }
         if let Some(known) = reading.folded()? {
             self.values.insert(output.to_owned(), Read::Known(known));
             return Ok(());
         }
+        if node.op_type == "Split" {
+            return self.read_split(&reading);
+        }
         if let Some(second) = node.output[1..].iter().find(|name| self.n_readers.contains_key(name.as_str())) {
             return Err(reading.refused(format!("its output `{second}` is read; only first outputs are computed")));
         }
+        reading.check_batch()?;
         if node.op_type == "MatMul" {
-            return self.read_dense(&reading, output);
+            return self.read_product(&reading, output);
         }
-        if let Some(steps) = reading.softmax_over_several_axes()? {
+        if let Some(steps) = reading.in_steps()? {
             return self.add_in_steps(&reading, output, steps);
         }
         let name = self.free_name(layer_name(node));
@@ -185,21 +199,39 @@ impl<'a> Converter<'a> {
         for &nth in &converted.inputs {
             inputs.push(reading.computed(nth)?);
         }
+        let first = converted.inputs.first().and_then(|&nth| reading.axes_of(nth)).cloned();
+        let converted = Converted { axes: converted.axes.or(first.filter(|axes| !axes.is_plain())), ..converted };
         self.add_behind(name, converted, &inputs)
     }
 
-    /// Adds a node, once its shapes are seen to make sense and to leave the batch alone.
+    /// Adds a node, once the shapes of its outputs are seen to make sense and to leave the batch alone; answers the
+    /// first of them.
     fn add_behind(
         &mut self,
         name: &str,
         converted: Converted,
         inputs: &[(Outlet, &Scenarios<Vec<usize>>)],
     ) -> Result<Read, LoadError> {
-        let operator = converted.operator;
+        let Converted { operator, axes, .. } = converted;
+        let shapes = self.output_shapes(name, &*operator, 0, inputs)?;
+        let outlets: Vec<_> = inputs.iter().map(|(outlet, _)| *outlet).collect();
+        let outlet = self.builder.add_shared(name, operator, &outlets)?;
+        let axes = axes.unwrap_or_else(|| FileAxes::plain(shapes[0].len()));
+        Ok(Read::Computed { outlet, shapes, axes })
+    }
+
+    /// The shapes of one output.
+    fn output_shapes(
+        &self,
+        name: &str,
+        operator: &dyn Operator,
+        port: usize,
+        inputs: &[(Outlet, &Scenarios<Vec<usize>>)],
+    ) -> Result<Scenarios<Vec<usize>>, LoadError> {
         let mut shapes: Scenarios<Vec<usize>> = Default::default();
         for (scenario, shape) in shapes.iter_mut().enumerate() {
             let of_inputs: Vec<&[usize]> = inputs.iter().map(|(_, shapes)| shapes[scenario].as_slice()).collect();
-            *shape = operator.output_shapes(&of_inputs).map_err(|error| error.at_node(name))?.swap_remove(0);
+            *shape = operator.output_shapes(&of_inputs).map_err(|error| error.at_node(name))?.swap_remove(port);
             let length = shape.iter().try_fold(1usize, |n, &length| n.checked_mul(length));
             let is_sound = length.is_some_and(|length| (1..=MOST_NUMBERS).contains(&length));
             if !is_sound || shape.first() != Some(&BATCHES[scenario]) {
@@ -212,9 +244,7 @@ impl<'a> Converter<'a> {
                 return Err(ModelError::Node { node: name.to_owned(), reason }.into());
             }
         }
-        let outlets: Vec<_> = inputs.iter().map(|(outlet, _)| *outlet).collect();
-        let outlet = self.builder.add_shared(name, operator, &outlets)?;
-        Ok(Read::Computed { outlet, shapes })
+        Ok(shapes)
     }
 
     /// Adds a node that takes several of our operators; the last has its name, the others it with what they do.
@@ -222,31 +252,107 @@ impl<'a> Converter<'a> {
         &mut self,
         reading: &Reading<'_>,
         output: &str,
-        steps: Vec<(&str, Converted)>,
+        steps: Vec<(String, Converted)>,
     ) -> Result<(), LoadError> {
-        let (outlet, shapes) = reading.computed(0)?;
-        let mut value = Read::Computed { outlet, shapes: shapes.clone() };
+        let ((outlet, shapes), axes) = (reading.computed(0)?, reading.axes()?);
+        let mut value = Read::Computed { outlet, shapes: shapes.clone(), axes: axes.clone() };
         for (step, converted) in steps {
             let name = self.free_name(&format!("{}{step}", layer_name(reading.node)));
-            if let Read::Computed { outlet, shapes } = &value {
-                value = self.add_behind(&name, converted, &[(*outlet, shapes)])?;
+            if let Read::Computed { outlet, shapes, .. } = &value {
+                let axes = (!axes.is_plain()).then(|| axes.clone());
+                value = self.add_behind(&name, Converted { axes, ..converted }, &[(*outlet, shapes)])?;
             }
         }
         self.values.insert(output.to_owned(), value);
         Ok(())
     }
 
+    /// A recurrent layer: a node for it, whose states and gates have names of their own, and one for each state that it
+    /// ends with, where that is read.
+    fn read_recurrent(&mut self, reading: &Reading<'_>) -> Result<(), LoadError> {
+        let node = reading.node;
+        let RecurrentLayer { operator, direction, states } = reading.recurrent()?;
+        let name = self.free_name(layer_name(node));
+        let sequence = [reading.computed(0)?];
+        let mut shapes = Vec::new();
+        for port in 0..operator.n_outputs() {
+            shapes.push(self.output_shapes(&name, &*operator, port, &sequence)?);
+        }
+        let hidden = self.builder.add_shared(&name, operator, &[sequence[0].0])?;
+        let port = |port: usize| Outlet { node: hidden.node, port };
+        for (nth, state) in states.iter().enumerate() {
+            let alias = self.free_name(&format!("{name}/{state}"));
+            self.builder.alias(port(nth + 1), &alias);
+        }
+        // In the file `[time, direction, batch, unit]`.
+        let all = Read::Computed { outlet: hidden, shapes: shapes[0].clone(), axes: FileAxes::of(&[1, 2, 0, 3]) };
+        self.set_output(node, 0, all);
+        for (nth, last) in [(1, "Y_h"), (2, "Y_c")] {
+            let is_read = node.output.get(nth).is_some_and(|output| self.n_readers.contains_key(output.as_str()));
+            if is_read && nth < shapes.len() {
+                let name = self.free_name(&format!("{name}/{last}"));
+                // In the file `[direction, batch, unit]`.
+                let last = layer(LastState { direction }, &[])?;
+                let last = Converted { axes: Some(FileAxes::of(&[1, 0, 2])), ..last };
+                let value = self.add_behind(&name, last, &[(port(nth - 1), &shapes[nth - 1])])?;
+                self.set_output(node, nth, value);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_output(&mut self, node: &NodeProto, nth: usize, value: Read) {
+        if let Some(output) = node.output.get(nth).filter(|output| !output.is_empty()) {
+            self.values.insert(output.clone(), value);
+        }
+    }
+
+    /// A slice for each part that is read; the node's own name means what is split.
+    fn read_split(&mut self, reading: &Reading<'_>) -> Result<(), LoadError> {
+        let whole = self.free_name(layer_name(reading.node));
+        self.builder.alias(reading.computed(0)?.0, &whole);
+        for (nth, part) in reading.parts()?.into_iter().enumerate() {
+            let name = self.free_name(&format!("{whole}/{nth}"));
+            let value = self.add(&name, reading, part)?;
+            self.set_output(reading.node, nth, value);
+        }
+        Ok(())
+    }
+
+    /// A product of two values, or of one and constant weights.
+    fn read_product(&mut self, reading: &Reading<'_>, output: &str) -> Result<(), LoadError> {
+        let (Some(left), Some(right)) = (reading.axes_of(0), reading.axes_of(1)) else {
+            return self.read_dense(reading, output);
+        };
+        let ends_in_matrix = |axes: &FileAxes| {
+            let rank = axes.rank();
+            rank >= 2 && axes.own(rank - 1).is_some() && axes.own(rank - 2).is_some()
+        };
+        if !ends_in_matrix(left) || !ends_in_matrix(right) || !left.begins_like(right) {
+            let shapes = [(0, left), (1, right)]
+                .map(|(nth, axes)| reading.computed(nth).map(|(_, shapes)| axes.shape(&shapes[2])));
+            let [left, right] = shapes;
+            return Err(reading.refused(format!(
+                "{:?} times {:?} of a batch of 2; the last two axes must not hold the batch, and those before must be \
+                 the same in both",
+                left?, right?
+            )));
+        }
+        let name = self.free_name(layer_name(reading.node));
+        let value = self.add(&name, reading, layer(MatMul, &[0, 1])?)?;
+        self.values.insert(output.to_owned(), value);
+        Ok(())
+    }
+
     /// A product with constant weights is a dense layer, together with the sum with a constant behind it.
     fn read_dense(&mut self, reading: &Reading<'_>, output: &str) -> Result<(), LoadError> {
-        if let (Ok(_), Ok(_)) = (reading.computed(0), reading.computed(1)) {
-            return Err(reading.unsupported("MatMul of two computed values"));
-        }
         let weight = reading.constant(1)?;
         let [_, n_out] = weight.shape[..] else {
             return Err(reading.refused(format!("its weights have shape {:?}; a matrix is needed", weight.shape)));
         };
         let weight = tensor(weight)?.t()?.contiguous()?;
         let rank = reading.rank()?;
+        reading.own_axis(rank - 1)?;
         let is_only_reader = self.n_readers.get(output) == Some(&1);
         let is_sum = |node: &&NodeProto| node.op_type == "Add" && node.input.iter().any(|input| input == output);
         let sum = self.source.nodes.iter().find(is_sum).filter(|_| is_only_reader).and_then(|sum| {
@@ -261,7 +367,7 @@ impl<'a> Converter<'a> {
         let bias = sum.as_ref().map(|(_, constant)| tensor(constant)?.reshape(n_out)).transpose()?;
         let dense = Dense::new(weight, bias).map_err(|error| error.at_node(layer_name(reading.node)))?;
         let name = self.free_name(layer_name(reading.node));
-        let value = self.add(&name, reading, Converted { operator: Arc::new(dense), inputs: vec![0] })?;
+        let value = self.add(&name, reading, layer(dense, &[0])?)?;
         if let (Some((sum, _)), Read::Computed { outlet, .. }) = (sum, &value) {
             let alias = self.free_name(layer_name(sum));
             self.builder.alias(*outlet, &alias);

@@ -1,17 +1,20 @@
 //! ONNX files, opsets 11 to 21, as both of PyTorch's exporters write them.
 //!
 //! `proto` is the file's own structure, `tensor` its numbers, `folding` what is computed at load, and `convert` turns
-//! each node into an operator. The first axis of every input is the batch and stays free; so does the length of time
-//! wherever the network allows it, whatever length it was exported with.
+//! each node into an operator. The first axis of every input is the batch and stays free, wherever the file moves it
+//! (see `axes`); so does the length of time wherever the network allows it, whatever length it was exported with.
 
 mod arrays;
 mod attributes;
+mod axes;
 mod convert;
 mod folding;
 mod functions;
 mod operators;
+mod places;
 mod proto;
 mod reading;
+mod recurrent;
 mod tensor;
 #[cfg(test)]
 mod tests;

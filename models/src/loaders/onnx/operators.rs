@@ -4,14 +4,16 @@
 
 use std::sync::Arc;
 
-use super::arrays::{is_float, reshaped, whole};
+use super::arrays::{from_start, is_float, reshaped, whole};
+use super::axes::{FileAxes, Reshaped};
 use super::folding::{Known, N_SCENARIOS, Scenarios};
 use super::reading::{Read, Reading, layer_name};
 use crate::error::ModelError;
 use crate::loaders::LoadError;
 use crate::operators::{
-    Activation, Arithmetic, ArithmeticFunction, AveragePool, BatchNorm, Concat, Dense, Flatten, Identity, LogSoftmax,
-    MaxPool, Mean, Operand, Operator, Pad, PointwiseFunction, Reshape, Softmax, Squeeze, Transpose, Unsqueeze,
+    Activation, Arithmetic, ArithmeticFunction, AveragePool, BatchNorm, Concat, Dense, Flatten, Identity, LayerNorm,
+    LogSoftmax, MaxPool, Mean, Operand, Operator, Pad, PointwiseFunction, Reshape, Softmax, Squeeze, Transpose,
+    Unsqueeze,
 };
 
 /// Operators that are evaluated on what a network computes; more are folded, see `folding`.
@@ -28,24 +30,33 @@ const EVALUATED: &[&str] = &[
     "Elu",
     "Erf",
     "Flatten",
+    "GRU",
+    "Gather",
     "Gelu",
     "Gemm",
     "GlobalAveragePool",
     "HardSigmoid",
     "HardSwish",
     "Identity",
+    "LSTM",
+    "LayerNormalization",
     "LeakyRelu",
     "LogSoftmax",
     "MatMul",
     "MaxPool",
     "Mul",
     "Pad",
+    "Pow",
     "ReduceMean",
+    "ReduceSum",
     "Relu",
     "Reshape",
     "Sigmoid",
+    "Slice",
     "Softmax",
     "Softplus",
+    "Split",
+    "Sqrt",
     "Squeeze",
     "Sub",
     "Tanh",
@@ -58,18 +69,37 @@ pub(super) fn is_evaluated(operator: &str) -> bool {
     EVALUATED.contains(&operator)
 }
 
+/// Operators that want the batch to be the first axis in the file too; all others know of `axes`.
+const BATCH_FIRST: &[&str] =
+    &["AveragePool", "BatchNormalization", "Conv", "Flatten", "GlobalAveragePool", "MaxPool", "Pad"];
+
 /// What a node becomes: an operator over some of the node's inputs, by their places.
 pub(super) struct Converted {
     pub(super) operator: Arc<dyn Operator>,
     pub(super) inputs: Vec<usize>,
+    /// The file's axes of its output, where they are others than those of its first input.
+    pub(super) axes: Option<FileAxes>,
 }
 
 /// An operator over inputs at these places.
 pub(super) fn layer(operator: impl Operator + 'static, inputs: &[usize]) -> Result<Converted, LoadError> {
-    Ok(Converted { operator: Arc::new(operator), inputs: inputs.to_vec() })
+    Ok(Converted { operator: Arc::new(operator), inputs: inputs.to_vec(), axes: None })
 }
 
 impl Reading<'_> {
+    /// Fails where the file has the batch elsewhere than this operator can have it.
+    pub(super) fn check_batch(&self) -> Result<(), LoadError> {
+        let needs_it_first = BATCH_FIRST.contains(&self.node.op_type.as_str());
+        match self.axes_of(0).filter(|axes| needs_it_first && !axes.is_plain()) {
+            None => Ok(()),
+            Some(axes) => {
+                let at =
+                    axes.batch().map_or("is joined with other axes".to_owned(), |axis| format!("is in axis {axis}"));
+                Err(self.refused(format!("the batch {at} of its input in the file; here it must be the first axis")))
+            }
+        }
+    }
+
     /// What the node becomes.
     pub(super) fn converted(&self) -> Result<Converted, LoadError> {
         let pointwise = |function: PointwiseFunction| layer(Activation::new(function), &[0]);
@@ -110,36 +140,29 @@ impl Reading<'_> {
                 layer(pool.map_err(|error| self.at_node(error))?, &[0])
             }
             "GlobalAveragePool" => layer(Mean::global_average_pool(), &[0]),
-            "ReduceMean" => match self.axes(18)? {
-                Some(axes) if !axes.is_empty() => layer(Mean::over(&axes, attributes.int("keepdims", 1) != 0), &[0]),
-                _ if attributes.int("noop_with_empty_axes", 0) != 0 => layer(Identity { kind: "Identity" }, &[0]),
-                _ => Err(self.refused("without axes it takes the mean over the batch too")),
+            "ReduceMean" => self.reduction(18, Mean::over, "the mean"),
+            "ReduceSum" => self.reduction(13, Mean::sum_over, "the sum"),
+            "Sqrt" => pointwise(PointwiseFunction::Sqrt),
+            "Pow" => match self.optional_constant(1)?.filter(|exponent| exponent.numbers.len() == 1) {
+                Some(_) => pointwise(PointwiseFunction::Power { exponent: self.scalar(1)?.unwrap_or(1.0) }),
+                None => Err(self.refused("its exponent must be one constant number")),
             },
+            "LayerNormalization" => self.layer_norm(),
+            "Gather" => self.gather(),
             "Softmax" => layer(Softmax { axis: self.softmax_axis()? }, &[0]),
             "LogSoftmax" => layer(LogSoftmax { axis: self.softmax_axis()? }, &[0]),
             "Flatten" => {
                 let axis = attributes.int("axis", 1);
-                let axis = if axis == self.rank()? as i64 { self.rank()? } else { self.axis(axis)? };
+                let axis = if axis == self.rank()? as i64 { self.rank()? } else { self.file_axis(axis)? };
                 self.flatten(axis)
             }
-            "Transpose" => {
-                let reversed = || -> Result<Vec<i64>, LoadError> { Ok((0..self.rank()? as i64).rev().collect()) };
-                let order = attributes.ints("perm").map_or_else(reversed, Ok)?;
-                let order = order.into_iter().map(|axis| self.axis(axis)).collect::<Result<_, _>>()?;
-                layer(Transpose { order }, &[0])
-            }
-            "Squeeze" => {
-                let shape = &self.shapes()?[0];
-                let all = || (1..shape.len()).filter(|&axis| shape[axis] == 1).map(|axis| axis as isize).collect();
-                layer(Squeeze { axes: self.axes(13)?.unwrap_or_else(all) }, &[0])
-            }
-            "Unsqueeze" => match self.axes(13)? {
-                Some(axes) => layer(Unsqueeze { axes }, &[0]),
-                None => Err(self.refused("it does not say its axes")),
-            },
+            "Transpose" => self.transpose(),
+            "Squeeze" => self.squeeze(),
+            "Unsqueeze" => self.unsqueeze(),
             "Concat" => {
                 let all: Vec<usize> = (0..self.inputs.len()).collect();
-                layer(Concat { axis: attributes.int("axis", 1) as isize }, &all)
+                self.check_same_axes(&all)?;
+                layer(Concat { axis: self.axis(attributes.int("axis", 1))? as isize }, &all)
             }
             "Reshape" => self.reshape(),
             "Pad" => self.pad(),
@@ -159,13 +182,100 @@ impl Reading<'_> {
     fn arithmetic(&self, function: ArithmeticFunction) -> Result<Converted, LoadError> {
         match (self.inputs.first(), self.inputs.get(1)) {
             (Some(Some(Read::Computed { .. })), Some(Some(Read::Computed { .. }))) => {
+                self.check_same_axes(&[0, 1])?;
                 layer(Arithmetic::new(function, Operand::Graph), &[0, 1])
             }
             (_, Some(Some(Read::Computed { .. }))) => {
-                layer(Arithmetic::new(function, Operand::Left(self.weights(0)?)), &[1])
+                layer(Arithmetic::new(function, Operand::Left(self.weights_beside(0, 1)?)), &[1])
             }
-            _ => layer(Arithmetic::new(function, Operand::Right(self.weights(1)?)), &[0]),
+            _ => layer(Arithmetic::new(function, Operand::Right(self.weights_beside(1, 0)?)), &[0]),
         }
+    }
+
+    /// What is joined place by place must have the batch in one place in the file.
+    fn check_same_axes(&self, inputs: &[usize]) -> Result<(), LoadError> {
+        let mut given = inputs.iter().filter_map(|&nth| self.axes_of(nth));
+        let Some(first) = given.next() else { return Ok(()) };
+        let is_like_first = |other: &FileAxes| other == first || (other.is_plain() && first.is_plain());
+        match given.all(is_like_first) {
+            true => Ok(()),
+            false => Err(self.refused("its inputs have the batch in different places in the file")),
+        }
+    }
+
+    /// A mean or sum over axes; since opset `since` they are an input.
+    fn reduction(&self, since: i64, over: fn(&[isize], bool) -> Mean, what: &str) -> Result<Converted, LoadError> {
+        let keep_dims = self.attributes.int("keepdims", 1) != 0;
+        let Some(axes) = self.named_axes(since)?.filter(|axes| !axes.is_empty()) else {
+            if self.attributes.int("noop_with_empty_axes", 0) != 0 {
+                return layer(Identity { kind: "Identity" }, &[0]);
+            }
+            return Err(self.refused(format!("without axes it takes {what} over the batch too")));
+        };
+        let axes: Vec<usize> = axes.into_iter().map(|axis| self.file_axis(axis)).collect::<Result<_, _>>()?;
+        let ours =
+            axes.iter().map(|&axis| Ok(self.axis(axis as i64)? as isize)).collect::<Result<Vec<_>, LoadError>>()?;
+        let of_file = self.axes()?;
+        let behind = if keep_dims { of_file.clone() } else { of_file.without(&axes) };
+        Ok(Converted { axes: Some(behind), ..layer(over(&ours, keep_dims), &[0])? })
+    }
+
+    fn layer_norm(&self) -> Result<Converted, LoadError> {
+        let (scale, rank) = (self.weights(1)?, self.rank()?);
+        let first = self.file_axis(self.attributes.int("axis", -1))?;
+        for axis in first..rank {
+            self.own_axis(axis)?;
+        }
+        if scale.rank() != rank - first {
+            let reason =
+                format!("its scale has shape {:?}; it needs the {} axes from {first} on", scale.dims(), rank - first);
+            return Err(self.refused(reason));
+        }
+        let norm = LayerNorm::new(scale, self.optional_weights(2)?, self.attributes.float("epsilon", 1e-5));
+        layer(norm.map_err(|error| self.at_node(error))?, &[0])
+    }
+
+    fn transpose(&self) -> Result<Converted, LoadError> {
+        let rank = self.rank()?;
+        let order = self.attributes.ints("perm").unwrap_or_else(|| (0..rank as i64).rev().collect());
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        if !sorted.into_iter().eq(0..rank as i64) {
+            return Err(self.refused(format!("`perm` is {order:?} for {rank} axes; each must be there once")));
+        }
+        let order: Vec<usize> = order.into_iter().map(|axis| axis as usize).collect();
+        let (axes, order) = self.axes()?.permuted(&order);
+        let moves = if order.is_sorted() {
+            layer(Identity { kind: "Transpose" }, &[0])
+        } else {
+            layer(Transpose { order }, &[0])
+        };
+        Ok(Converted { axes: Some(axes), ..moves? })
+    }
+
+    fn squeeze(&self) -> Result<Converted, LoadError> {
+        let (of_file, shapes) = (self.axes()?, self.shapes()?);
+        let all = || {
+            let has_length_one = |axis: &usize| of_file.own(*axis).is_some_and(|ours| shapes[0][ours] == 1);
+            (0..of_file.rank()).filter(has_length_one).map(|axis| axis as i64).collect()
+        };
+        let axes = self.named_axes(13)?.unwrap_or_else(all);
+        let axes: Vec<usize> = axes.into_iter().map(|axis| self.file_axis(axis)).collect::<Result<_, _>>()?;
+        // A batch of one that the exporter was shown may go: it is only not named any more.
+        let is_batch = |axis: &usize| of_file.alone(*axis) == Some(0) && self.declared_batch == Some(1);
+        let kept = axes.iter().filter(|axis| !is_batch(axis));
+        let ours: Vec<isize> =
+            kept.map(|&axis| Ok(self.axis(axis as i64)? as isize)).collect::<Result<_, LoadError>>()?;
+        Ok(Converted { axes: Some(of_file.without(&axes)), ..layer(Squeeze { axes: ours }, &[0])? })
+    }
+
+    fn unsqueeze(&self) -> Result<Converted, LoadError> {
+        let Some(axes) = self.named_axes(13)? else { return Err(self.refused("it does not say its axes")) };
+        let rank = self.rank()? + axes.len();
+        let places: Result<Vec<usize>, String> = axes.into_iter().map(|axis| from_start(axis, rank)).collect();
+        let (axes, ours) = self.axes()?.with_new(&places.map_err(|reason| self.refused(reason))?);
+        let ours = ours.into_iter().map(|axis| axis as isize).collect();
+        Ok(Converted { axes: Some(axes), ..layer(Unsqueeze { axes: ours }, &[0])? })
     }
 
     fn gemm(&self) -> Result<Converted, LoadError> {
@@ -176,6 +286,7 @@ impl Reading<'_> {
         if self.rank()? != 2 {
             return Err(self.refused(format!("its input has shape {:?}; a matrix is needed", self.shapes()?[0])));
         }
+        self.own_axis(1)?;
         let weight = self.weights(1)?;
         if weight.rank() != 2 {
             return Err(self.refused(format!("its weights have shape {:?}; a matrix is needed", weight.dims())));
@@ -211,9 +322,17 @@ impl Reading<'_> {
         Ok(self.axis(self.attributes.int("axis", default))? as isize)
     }
 
+    /// What takes several of our operators, with what each does.
+    pub(super) fn in_steps(&self) -> Result<Option<Vec<(String, Converted)>>, LoadError> {
+        match self.node.op_type.as_str() {
+            "Slice" => self.slices().map(Some),
+            _ => self.softmax_over_several_axes(),
+        }
+    }
+
     /// Before opset 13 a softmax goes over all axes from its own on as if they were one; where they are several, these
     /// are the steps that say so.
-    pub(super) fn softmax_over_several_axes(&self) -> Result<Option<Vec<(&'static str, Converted)>>, LoadError> {
+    fn softmax_over_several_axes(&self) -> Result<Option<Vec<(String, Converted)>>, LoadError> {
         let is_log = match self.node.op_type.as_str() {
             "Softmax" => false,
             "LogSoftmax" => true,
@@ -224,15 +343,16 @@ impl Reading<'_> {
         if self.opset >= 13 || shapes[0][axis + 1..].iter().all(|&length| length == 1) {
             return Ok(None);
         }
-        if axis == 0 {
-            return Err(self.refused("axis 0 before opset 13 joins the batch with the other axes"));
+        if axis == 0 || !self.axes()?.is_plain() {
+            return Err(self.refused("before opset 13 it would join the batch with the other axes"));
         }
         let flat: Scenarios<Vec<usize>> = shapes
             .each_ref()
             .map(|shape| shape[..axis].iter().copied().chain([shape[axis..].iter().product::<usize>()]).collect());
         let back = Reshape { shape: self.target(&flat, shapes)? };
         let softmax = if is_log { layer(LogSoftmax { axis: -1 }, &[0])? } else { layer(Softmax { axis: -1 }, &[0])? };
-        Ok(Some(vec![("/Flatten", layer(Flatten { axis }, &[0])?), ("/Softmax", softmax), ("", layer(back, &[0])?)]))
+        let steps = [("/Flatten", layer(Flatten { axis }, &[0])?), ("/Softmax", softmax), ("", layer(back, &[0])?)];
+        Ok(Some(steps.into_iter().map(|(name, step)| (name.to_owned(), step)).collect()))
     }
 
     /// ONNX's flatten makes a matrix; ours keeps the axes before its own, which for a matrix is only the batch.
@@ -248,25 +368,47 @@ impl Reading<'_> {
         let Some(Some(Read::Known(target))) = self.inputs.get(1) else {
             return Err(self.refused("its shape is computed from the numbers of the input"));
         };
-        let shapes = self.shapes()?;
-        let mut results: Scenarios<Vec<usize>> = Default::default();
-        for (scenario, shape) in shapes.iter().enumerate() {
-            let mut numbers = whole(target.at(scenario)).map_err(|reason| self.refused(reason))?;
+        let mut numbers: Scenarios<Vec<i64>> = Default::default();
+        for (scenario, numbers) in numbers.iter_mut().enumerate() {
+            *numbers = whole(target.at(scenario)).map_err(|reason| self.refused(reason))?;
             if self.attributes.int("allowzero", 0) != 0 && numbers.contains(&0) {
                 return Err(self.refused(format!("{numbers:?} with `allowzero` has no numbers")));
             }
-            // An exporter that was shown a fixed batch writes it as a number; the batch is meant.
-            let is_batch = numbers.first().is_some_and(|first| *first == 1 || Some(*first) == self.declared_batch);
-            if is_batch && matches!(target, Known::Constant(_)) {
-                numbers[0] = shape[0] as i64;
-            }
-            results[scenario] = reshaped(shape, &numbers).map_err(|reason| self.refused(reason))?;
         }
-        let shape = self.target(shapes, &results)?;
-        if shape.len() == 2 && shape[0] == 0 && shapes[0].len() >= 2 {
-            return layer(Flatten { axis: 1 }, &[0]);
+        let (from, real) = (self.shapes()?, self.shapes()?.each_ref().map(|shape| shape[0]));
+        let fixed = [usize::try_from(self.declared_batch.unwrap_or(1)).unwrap_or(1); N_SCENARIOS];
+        // An exporter that was shown a fixed batch may have written it as a number.
+        let tries = match (target, self.declared_batch) {
+            (Known::FromShapes(_), _) => vec![real],
+            (Known::Constant(_), Some(_)) => vec![fixed, real],
+            (Known::Constant(_), None) => vec![real, fixed],
+        };
+        let mut tried = tries.into_iter().map(|batches| self.reshaped_with(batches, &numbers));
+        let first = tried.next().expect("there is one to try");
+        // The second meaning counts only where it says where the batch is.
+        let mut others = tried.filter_map(Result::ok).filter(|reshaped| reshaped.axes.batch().is_some());
+        let reshaped = first.or_else(|refusal| others.next().ok_or(refusal))?;
+        let shape = self.target(from, &reshaped.shapes)?;
+        let is_flat = shape.len() == 2 && from[0].len() >= 2;
+        let renamed = if is_flat { layer(Flatten { axis: 1 }, &[0])? } else { layer(Reshape { shape }, &[0])? };
+        Ok(Converted { axes: Some(reshaped.axes), ..renamed })
+    }
+
+    /// The reshape, where the file's shapes have these batches.
+    fn reshaped_with(&self, batches: Scenarios<usize>, numbers: &Scenarios<Vec<i64>>) -> Result<Reshaped, LoadError> {
+        let (axes, ours) = (self.axes()?, self.shapes()?);
+        let mut of_file: Scenarios<Vec<usize>> = ours.clone();
+        let mut to: Scenarios<Vec<usize>> = Default::default();
+        for scenario in 0..N_SCENARIOS {
+            of_file[scenario][0] = batches[scenario];
+            of_file[scenario] = axes.shape(&of_file[scenario]);
+            to[scenario] = reshaped(&of_file[scenario], &numbers[scenario]).map_err(|reason| self.refused(reason))?;
         }
-        layer(Reshape { shape }, &[0])
+        let cut = || {
+            let reason = format!("{:?} to {:?} does not keep the batch together", of_file[2], to[2]);
+            self.refused(reason)
+        };
+        axes.reshaped(ours, &to, batches).ok_or_else(cut)
     }
 
     /// The entries of a reshape that turns these shapes into those: what is the same for all inputs is a number, what
@@ -283,7 +425,7 @@ impl Reading<'_> {
         };
         let shape: Vec<isize> = (0..to[0].len()).map(entry).collect();
         if shape.first() != Some(&0) {
-            return Err(self.refused(format!("{:?} to {:?} does not keep the batch as the first axis", from[2], to[2])));
+            return Err(self.refused(format!("{:?} to {:?} does not keep the batch", from[2], to[2])));
         }
         if shape.iter().filter(|entry| **entry == -1).count() > 1 {
             return Err(self.refused(format!("several axes of {:?} depend on the input's lengths", to[0])));

@@ -102,6 +102,8 @@ pub(crate) struct AttributeProto {
     pub(crate) floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub(crate) ints: Vec<i64>,
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub(crate) strings: Vec<Vec<u8>>,
     /// Within a function: the name of the call's attribute that stands here.
     #[prost(string, tag = "21")]
     pub(crate) ref_attr_name: String,

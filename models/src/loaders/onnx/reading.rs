@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::arrays::{self, first, whole};
 use super::attributes::Attributes;
+use super::axes::FileAxes;
 use super::convert::Source;
 use super::folding::{self, Known, Scenarios};
 use super::proto::NodeProto;
@@ -18,8 +19,8 @@ use crate::loaders::{LoadError, NoSiblings};
 pub(super) enum Read {
     /// Known at load.
     Known(Known),
-    /// A node's output, with its shape in each scenario.
-    Computed { outlet: Outlet, shapes: Scenarios<Vec<usize>> },
+    /// A node's output, with its shape in each scenario, and of which of its axes the file's are made.
+    Computed { outlet: Outlet, shapes: Scenarios<Vec<usize>>, axes: FileAxes },
     /// Comes, maybe by others, from a node that we lack or refuse.
     Unsupported,
 }
@@ -84,9 +85,10 @@ impl<'a> Reading<'a> {
     /// The node's value, where it does not depend on the numbers of any input of the network.
     pub(super) fn folded(&self) -> Result<Option<Known>, LoadError> {
         let refused = |reason: String| self.refused(reason);
-        if let ("Shape" | "Size", Some(Some(Read::Computed { shapes, .. }))) =
+        if let ("Shape" | "Size", Some(Some(Read::Computed { shapes, axes, .. }))) =
             (self.node.op_type.as_str(), self.inputs.first())
         {
+            let shapes = shapes.each_ref().map(|shape| axes.shape(shape));
             let length = |shape: &[usize]| arrays::vector(vec![shape.iter().product::<usize>() as i64]);
             let of = |scenario: usize| match self.node.op_type.as_str() {
                 "Size" => Constant { shape: vec![], ..length(&shapes[scenario]) },
@@ -126,7 +128,7 @@ impl<'a> Reading<'a> {
     /// An input that the network computes, with its shapes.
     pub(super) fn computed(&self, nth: usize) -> Result<(Outlet, &Scenarios<Vec<usize>>), LoadError> {
         match self.inputs.get(nth) {
-            Some(Some(Read::Computed { outlet, shapes })) => Ok((*outlet, shapes)),
+            Some(Some(Read::Computed { outlet, shapes, .. })) => Ok((*outlet, shapes)),
             _ => {
                 Err(self
                     .refused(format!("input {nth} must be computed by the network, but it is a constant or missing")))
@@ -134,19 +136,45 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The first input's shapes.
+    /// The file's axes of an input, where the network computes it.
+    pub(super) fn axes_of(&self, nth: usize) -> Option<&FileAxes> {
+        match self.inputs.get(nth) {
+            Some(Some(Read::Computed { axes, .. })) => Some(axes),
+            _ => None,
+        }
+    }
+
+    /// The file's axes of the first input.
+    pub(super) fn axes(&self) -> Result<&FileAxes, LoadError> {
+        self.computed(0)?;
+        Ok(self.axes_of(0).expect("the input is computed"))
+    }
+
+    /// Our shapes of the first input.
     pub(super) fn shapes(&self) -> Result<&Scenarios<Vec<usize>>, LoadError> {
         Ok(self.computed(0)?.1)
     }
 
-    /// How many axes the first input has.
+    /// How many axes the first input has in the file.
     pub(super) fn rank(&self) -> Result<usize, LoadError> {
-        Ok(self.shapes()?[0].len())
+        Ok(self.axes()?.rank())
     }
 
-    /// An axis of the first input, counted from the start.
-    pub(super) fn axis(&self, axis: i64) -> Result<usize, LoadError> {
+    /// An axis of the first input in the file, counted from the start.
+    pub(super) fn file_axis(&self, axis: i64) -> Result<usize, LoadError> {
         arrays::from_start(axis, self.rank()?).map_err(|reason| self.refused(reason))
+    }
+
+    /// Which of our axes the file means; 0 is the batch.
+    pub(super) fn axis(&self, axis: i64) -> Result<usize, LoadError> {
+        let axis = self.file_axis(axis)?;
+        let joined = || self.refused(format!("axis {axis} joins the batch with another axis in the file"));
+        self.axes()?.alone(axis).ok_or_else(joined)
+    }
+
+    /// Which of our axes one of the file's is; it may not hold the batch.
+    pub(super) fn own_axis(&self, axis: usize) -> Result<usize, LoadError> {
+        self.axes()?.own(axis).ok_or_else(|| self.refused(format!("axis {axis} is the batch, or holds it")))
     }
 
     /// An input that must be a constant.
@@ -172,6 +200,28 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// A constant that meets an input place by place, with its axes where ours are.
+    pub(super) fn weights_beside(&self, nth: usize, input: usize) -> Result<Tensor, LoadError> {
+        let (weights, (_, shapes)) = (self.weights(nth)?, self.computed(input)?);
+        let axes = self.axes_of(input).expect("the input is computed");
+        if axes.is_plain() || weights.rank() > axes.rank() {
+            return Ok(weights);
+        }
+        let n_missing = axes.rank() - weights.rank();
+        let mut shape = vec![1; shapes[0].len()];
+        for (place, &length) in weights.dims().iter().enumerate() {
+            match axes.own(n_missing + place) {
+                Some(ours) => shape[ours] = length,
+                None if length == 1 => {}
+                None => {
+                    let reason = format!("a constant of shape {:?} that differs within the batch", weights.dims());
+                    return Err(self.refused(reason));
+                }
+            }
+        }
+        Ok(weights.reshape(shape)?)
+    }
+
     pub(super) fn weights(&self, nth: usize) -> Result<Tensor, LoadError> {
         Ok(tensor(self.constant(nth)?)?)
     }
@@ -195,10 +245,9 @@ impl<'a> Reading<'a> {
     }
 
     /// Axes from an attribute, or from opset `since` on from the second input.
-    pub(super) fn axes(&self, since: i64) -> Result<Option<Vec<isize>>, LoadError> {
+    pub(super) fn named_axes(&self, since: i64) -> Result<Option<Vec<i64>>, LoadError> {
         let second = if self.opset >= since { self.optional_constant(1)? } else { None };
         let axes = folding::axes(&self.attributes, &[None, second], self.opset, since);
-        let axes = axes.map_err(|reason| self.refused(reason))?;
-        Ok(axes.map(|axes| axes.into_iter().map(|axis| axis as isize).collect()))
+        axes.map_err(|reason| self.refused(reason))
     }
 }

@@ -251,11 +251,11 @@ fn opsets_outside_the_range() {
 #[test]
 fn all_missing_operators_are_listed_at_once() {
     let nodes = vec![
-        named("rnn", "LSTM(input) -> a"),
+        named("rnn", "RNN(input) -> a"),
         NodeProto { domain: "com.example".to_owned(), ..named("own", "Trick(a) -> b") },
         named("det", "Det(b) -> c"),
-        named("pick", "Gather(input, i) -> d"),
-        named("attend", "MatMul(input, input) -> e"),
+        named("pick", "Expand(input, i) -> d"),
+        named("attend", "Einsum(input, input) -> e"),
         node("Concat(c, d, e) -> output"),
     ];
     let Err(LoadError::Unsupported { nodes }) = loaded(&network(&["N", "4"], nodes, vec![ints("i", &[0])])) else {
@@ -263,23 +263,23 @@ fn all_missing_operators_are_listed_at_once() {
     };
     let listed: Vec<(&str, &str)> = nodes.iter().map(|node| (&*node.node, &*node.operator)).collect();
     let expected = [
-        ("rnn", "LSTM"),
+        ("rnn", "RNN"),
         ("own", "com.example.Trick"),
         ("det", "Det"),
-        ("pick", "Gather of computed values"),
-        ("attend", "MatMul of two computed values"),
+        ("pick", "Expand of computed values"),
+        ("attend", "Einsum"),
     ];
     assert_eq!(listed, expected);
     assert_eq!(
         LoadError::Unsupported { nodes: nodes[..3].to_vec() }.to_string(),
-        "layer `rnn` needs the operator LSTM, which is not supported; missing in all: Det, LSTM, com.example.Trick \
-         (layers `rnn` (LSTM), `own` (com.example.Trick), `det` (Det))"
+        "layer `rnn` needs the operator RNN, which is not supported; missing in all: Det, RNN, com.example.Trick \
+         (layers `rnn` (RNN), `own` (com.example.Trick), `det` (Det))"
     );
 }
 
 #[test]
 fn what_no_output_needs_is_not_read() {
-    let nodes = vec![node("LSTM(input) -> a"), node("Relu(input) -> output"), node("Mul(output, w) -> b")];
+    let nodes = vec![node("RNN(input) -> a"), node("Relu(input) -> output"), node("Mul(output, w) -> b")];
     let graph = loaded(&network(&["N", "4"], nodes, vec![outside("w", &[4], &[("location", "gone")])])).unwrap();
     assert_eq!(layers(&graph), [("input", "Input"), ("output", "Relu")]);
 }
@@ -308,7 +308,7 @@ fn names_of_layers() {
 
 #[test]
 fn networks_that_are_refused_say_why() {
-    let weights = || vec![halves("w", &[2, 3, 3, 3]), halves("m", &[4, 2])];
+    let weights = || vec![halves("w", &[2, 3, 3, 3]), halves("m", &[4, 2]), ints("i", &[0])];
     let image = |nodes: Vec<NodeProto>| refused(&network(&["N", "3", "8", "8"], nodes, weights()));
     assert_eq!(
         image(vec![named("filters", "Relu(w2) -> f"), named("conv", "Conv(input, f) -> output")]),
@@ -319,8 +319,23 @@ fn networks_that_are_refused_say_why() {
         "layer `conv`: Conv: input 1, `f`, is computed by the network; only constants are supported here"
     );
     assert_eq!(
-        image(vec![with_ints(named("swap", "Transpose(input) -> output"), "perm", &[1, 0, 2, 3])]),
-        "layer `swap`: Transpose: order [1, 0, 2, 3] for shape [1, 3, 8, 8]; each axis once, the batch first"
+        image(vec![with_ints(named("swap", "Transpose(input) -> output"), "perm", &[1, 0, 2, 2])]),
+        "layer `swap`: Transpose: `perm` is [1, 0, 2, 2] for 4 axes; each must be there once"
+    );
+    assert_eq!(
+        image(vec![
+            with_ints(named("swap", "Transpose(input) -> s"), "perm", &[1, 0, 2, 3]),
+            named("conv", "Conv(s, w) -> output")
+        ]),
+        "layer `conv`: Conv: the batch is in axis 1 of its input in the file; here it must be the first axis"
+    );
+    assert_eq!(
+        image(vec![named("attend", "MatMul(input, input) -> a"), named("sum", "ReduceSum(a) -> output")]),
+        "layer `sum`: ReduceSum: without axes it takes the sum over the batch too"
+    );
+    assert_eq!(
+        image(vec![with_int(named("pick", "Gather(input, i) -> output"), "axis", 0)]),
+        "layer `pick`: Gather: axis 0 is the batch, or holds it"
     );
     assert_eq!(
         image(vec![with_int(named("mean", "ReduceMean(input) -> output"), "keepdims", 1)]),
@@ -347,6 +362,93 @@ fn networks_that_are_refused_say_why() {
     let mut sparse = relu(&["N", "4"]);
     sparse.graph.as_mut().unwrap().sparse_initializer = vec![SparseTensorProto { values: None }];
     assert_eq!(refused(&sparse), "the file holds sparse weights; only dense ones are read");
+}
+
+/// An LSTM of two units over three features, as exporters write it, with changes.
+fn lstm(change: impl Fn(&mut NodeProto)) -> ModelProto {
+    let mut layer = named("rnn", "LSTM(turned, w, r, b, lengths, h, c, p) -> states");
+    // What is optional is left out.
+    layer.input[4..].iter_mut().for_each(String::clear);
+    change(&mut layer);
+    let nodes = vec![
+        with_ints(node("Transpose(input) -> turned"), "perm", &[1, 0, 2]),
+        layer,
+        with_ints(node("Transpose(states) -> output"), "perm", &[2, 0, 1, 3]),
+    ];
+    let weights = vec![
+        halves("w", &[1, 8, 3]),
+        halves("r", &[1, 8, 2]),
+        halves("b", &[1, 16]),
+        halves("p", &[1, 6]),
+        halves("h", &[1, 1, 2]),
+        floats("many", &[1, 2, 2], &[1.0, 2.0, 3.0, 4.0]),
+        ints("short", &[4]),
+    ];
+    network(&["N", "9", "3"], nodes, weights)
+}
+
+#[test]
+fn recurrent_layers_keep_their_states() {
+    let graph = loaded(&lstm(|layer| layer.input[5] = "h".to_owned())).unwrap();
+    assert_eq!(layers(&graph)[2], ("rnn", "LSTM"));
+    let shapes = graph.shapes(&[vec![7, 20, 3]]).unwrap();
+    for (layer, expected) in
+        [("rnn", &[7, 20, 1, 2][..]), ("rnn/cell", &[7, 20, 1, 2]), ("rnn/gates", &[7, 20, 1, 4, 2])]
+    {
+        let outlet = graph.layer(layer).unwrap();
+        assert_eq!(shapes[outlet.node.0][outlet.port], expected, "{layer}");
+    }
+}
+
+#[test]
+fn recurrent_layers_that_are_refused_say_why() {
+    let with = |change: &dyn Fn(&mut NodeProto)| refused(&lstm(change));
+    let attribute = |attribute: AttributeProto| with(&|layer| layer.attribute.push(attribute.clone()));
+    let named = |name: &str| AttributeProto { name: name.to_owned(), ..AttributeProto::default() };
+    let input = |nth: usize, name: &str| with(&|layer| layer.input[nth] = name.to_owned());
+    assert_eq!(
+        attribute(AttributeProto { i: 1, ..named("layout") }),
+        "layer `rnn`: LSTM: `layout` is 1; only 0 is supported"
+    );
+    assert_eq!(
+        attribute(AttributeProto { f: 3.0, ..named("clip") }),
+        "layer `rnn`: LSTM: `clip` is 3; only layers that do not clip are supported"
+    );
+    let functions = ["Sigmoid", "Relu", "Tanh"].map(|function| function.as_bytes().to_vec()).to_vec();
+    assert_eq!(
+        attribute(AttributeProto { strings: functions, ..named("activations") }),
+        "layer `rnn`: LSTM: `activations` are Sigmoid, Relu, Tanh; only Sigmoid, Tanh, Tanh are supported"
+    );
+    assert_eq!(
+        attribute(AttributeProto { s: b"sideways".to_vec(), ..named("direction") }),
+        "layer `rnn`: LSTM: `direction` is `sideways`; forward, reverse and bidirectional are understood"
+    );
+    assert_eq!(
+        attribute(AttributeProto { i: 5, ..named("hidden_size") }),
+        "layer `rnn`: LSTM: `hidden_size` is 5 but its weights are for 2 units"
+    );
+    assert_eq!(
+        input(7, "p"),
+        "layer `rnn`: LSTM: it has peephole weights (input `P`); only layers without them are supported"
+    );
+    assert_eq!(
+        input(4, "short"),
+        "layer `rnn`: LSTM: `sequence_lens` must be left out, or be the constant length of the whole sequence"
+    );
+    assert_eq!(
+        input(5, "many"),
+        "layer `rnn`: LSTM: `initial_h` must be [direction, batch, unit], the same for every input of a batch and every \
+         length"
+    );
+    assert_eq!(
+        input(6, "turned"),
+        "layer `rnn`: LSTM: `initial_c` is computed by the network; only constant states are supported"
+    );
+    assert_eq!(
+        input(0, "input"),
+        "layer `rnn`: LSTM: its input has shape [1, 9, 3], with the batch as axis 0; [time, batch, feature] is needed, \
+         which an exporter writes for a layer that takes the batch first (`batch_first=True`)"
+    );
 }
 
 #[track_caller]
@@ -390,10 +492,13 @@ fn a_batch_that_the_exporter_fixed_is_free_all_the_same() {
         assert_eq!(layers(&graph)[1], ("output", "Flatten"));
         assert_eq!(graph.shapes(&[vec![7, 3, 4]]).unwrap()[1], [[7, 12]]);
     }
-    let joined =
-        network(&["N", "3", "4"], vec![named("r", "Reshape(input, to) -> output")], vec![ints("to", &[-1, 4])]);
-    let error = refused(&joined);
-    assert_eq!(error, "layer `r`: Reshape: [2, 3, 4] to [6, 4] does not keep the batch as the first axis");
+    let reshaped = |target: &[i64]| {
+        network(&["N", "9", "4"], vec![named("r", "Reshape(input, to) -> output")], vec![ints("to", target)])
+    };
+    // Joined with another axis in the file, it is still the first of ours.
+    assert_eq!(loaded(&reshaped(&[-1, 4])).unwrap().shapes(&[vec![7, 9, 4]]).unwrap()[1], [[7, 9, 4]]);
+    let error = refused(&reshaped(&[3, -1, 4]));
+    assert_eq!(error, "layer `r`: Reshape: [2, 9, 4] to [3, 6, 4] does not keep the batch together");
 }
 
 /// A network as PyTorch's newer exporter writes it: weights by their Python names, in a file beside it.
