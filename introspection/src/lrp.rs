@@ -42,16 +42,28 @@ pub enum Preset {
 /// A rule that a layer can be given by name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LayerRule {
-    Epsilon { epsilon: f64 },
-    Gamma { gamma: f64 },
+    Epsilon {
+        epsilon: f64,
+    },
+    Gamma {
+        gamma: f64,
+    },
     ZPlus,
-    AlphaBeta { alpha: f64, beta: f64 },
-    ZBox { low: Vec<f64>, high: Vec<f64> },
+    AlphaBeta {
+        alpha: f64,
+        beta: f64,
+    },
+    ZBox {
+        low: Vec<f64>,
+        high: Vec<f64>,
+    },
     WSquare,
     Flat,
     Norm,
     Pass,
     Gradient,
+    /// There is none; an error where relevance arrives.
+    Missing,
 }
 
 /// The rules of all layers of one network.
@@ -146,6 +158,10 @@ impl Preset {
             (Family::Dense, Preset::ExcitationBackprop) => LayerRule::ZPlus,
             (Family::Dense, _) => epsilon,
             (Family::Sum | Family::AveragePool | Family::Product, _) => LayerRule::Norm,
+            // Attention: `x ⊙ (R − softmax(x) Σ R)`, which is in proportion to contributions (Achtibat et al. 2024,
+            // proposition 3.1).
+            (Family::Activation, _) if node.operator.kind() == "Softmax" => LayerRule::Norm,
+            (Family::Recurrent, _) => LayerRule::Missing,
             (Family::Rectifier | Family::Activation, Preset::ExcitationBackprop) => LayerRule::Gradient,
             (Family::Rectifier | Family::Activation | Family::BatchNorm, _) => LayerRule::Pass,
             (Family::Input | Family::MaxPool | Family::Concat | Family::Rearrangement, _) => LayerRule::Gradient,
@@ -167,12 +183,13 @@ impl LayerRule {
             LayerRule::Norm => "norm",
             LayerRule::Pass => "pass",
             LayerRule::Gradient => "gradient",
+            LayerRule::Missing => "none",
         }
     }
 
     /// Whether it is for convolutions and dense layers alone.
     pub fn is_for_weighted_sums(&self) -> bool {
-        !matches!(self, LayerRule::Norm | LayerRule::Pass | LayerRule::Gradient)
+        !matches!(self, LayerRule::Norm | LayerRule::Pass | LayerRule::Gradient | LayerRule::Missing)
     }
 
     fn build(&self, node: &Node, zero_bias: bool) -> (Arc<dyn Rule>, &'static str) {
@@ -190,6 +207,7 @@ impl LayerRule {
             LayerRule::Norm => Arc::new(Proportional::SUM),
             LayerRule::Pass => Arc::new(Unchanged),
             LayerRule::Gradient => Arc::new(Gradient),
+            LayerRule::Missing => Arc::new(Missing),
         };
         (rule, self.name())
     }
@@ -261,6 +279,17 @@ struct InsteadOf {
 impl Rule for InsteadOf {
     fn pass(&self, node: &Node, backward: &models::operators::Backward<'_>) -> models::Result<Vec<Option<Value>>> {
         self.rule.pass(&Node { operator: self.operator.clone(), ..node.clone() }, backward)
+    }
+}
+
+/// Says that relevance cannot pass.
+#[derive(Debug)]
+struct Missing;
+
+impl Rule for Missing {
+    fn pass(&self, node: &Node, _backward: &models::operators::Backward<'_>) -> models::Result<Vec<Option<Value>>> {
+        let reason = "no composite has a rule for it; give it `gradient` or `norm` by name with `rules`";
+        Err(models::ModelError::operator(node.operator.kind(), reason))
     }
 }
 
