@@ -327,22 +327,27 @@ pub(crate) fn describe(state: &Arc<State>, params: ModelParams, _: &Token) -> Re
     let model = state.models().get(&params.model)?;
     let graph = &model.graph;
     let shapes = graph.hinted_shapes().map_err(|error| errors::of_model(error, None))?;
-    let layer = |idx: usize| {
+    let layer = |outlet: Outlet| {
+        let idx = outlet.node.0;
         let node = &graph.nodes()[idx];
-        let outlet = Outlet { node: models::NodeIdx(idx), port: 0 };
         let fields = model.receptive_fields[idx].as_deref();
-        Layer {
-            name: node.name.clone(),
-            aliases: graph.aliases().iter().filter(|(_, of)| *of == outlet).map(|(name, _)| name.clone()).collect(),
+        let mut names = graph.aliases().iter().filter(|(_, of)| *of == outlet).map(|(name, _)| name.clone());
+        Some(Layer {
+            // A further output, such as the cells of an LSTM, has the name that was given to it.
+            name: if outlet.port == 0 { node.name.clone() } else { names.next()? },
+            aliases: names.collect(),
             operator: node.operator.kind().to_owned(),
             inputs: node.inputs.iter().map(|input| model.name_of(input.node).to_owned()).collect(),
-            shape: shapes[idx][0][1..].to_vec(),
+            shape: shapes[idx][outlet.port][1..].to_vec(),
             axes: model.axes[idx].iter().skip(1).map(|kind| axis_name(*kind).to_owned()).collect(),
-            parameters: node.operator.n_parameters(),
+            parameters: if outlet.port == 0 { node.operator.n_parameters() } else { 0 },
             receptive_field: fields.map(|fields| fields.iter().map(|field| field.size).collect()),
             stride: fields.map(|fields| fields.iter().map(|field| field.stride as f64).collect()),
-        }
+        })
     };
+    let outlets = graph.nodes().iter().enumerate().flat_map(|(idx, node)| {
+        (0..node.operator.n_outputs()).map(move |port| Outlet { node: models::NodeIdx(idx), port })
+    });
     let names = state.models().names_of(&model.id);
     Ok(Described {
         model: model.id.clone(),
@@ -351,7 +356,7 @@ pub(crate) fn describe(state: &Arc<State>, params: ModelParams, _: &Token) -> Re
         inputs: inputs_of(&model),
         output: output_of(&model),
         labels: model.labels.clone(),
-        layers: (0..graph.nodes().len()).map(layer).collect(),
+        layers: outlets.filter_map(layer).collect(),
         parameters: graph.n_parameters(),
         grad_cam_layer: introspection::last_spatial_convolution(graph)
             .ok()

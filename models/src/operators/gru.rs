@@ -24,7 +24,7 @@ const N_GATES: usize = 3;
 ///
 /// # Shapes
 /// - first output, the hidden states `h`: `[batch, time, direction, unit]`
-/// - second output, the gates behind their functions: `[batch, time, direction, gate, unit]`
+/// - second output, the gates behind their functions: `[batch, time, direction, gate · unit]`
 #[derive(Clone, Debug)]
 pub struct Gru {
     recurrence: Recurrence,
@@ -277,9 +277,8 @@ impl Operator for Gru {
     }
 
     fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {
-        let n_units = self.recurrence.n_units();
-        let states = self.recurrence.states_shape(inputs[0], &[n_units])?;
-        Ok(vec![states, self.recurrence.states_shape(inputs[0], &[N_GATES, n_units])?])
+        let states = self.recurrence.states_shape(inputs[0], self.recurrence.n_units())?;
+        Ok(vec![states, self.recurrence.states_shape(inputs[0], self.recurrence.n_rows())?])
     }
 
     fn output_axes(&self, _inputs: &[&[AxisKind]], _rank: usize) -> Vec<AxisKind> {

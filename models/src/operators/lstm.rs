@@ -24,7 +24,7 @@ const N_GATES: usize = 4;
 /// # Shapes
 /// - first output, the hidden states `h`: `[batch, time, direction, unit]`
 /// - second output, the cells `c`: `[batch, time, direction, unit]`
-/// - third output, the gates behind their functions: `[batch, time, direction, gate, unit]`
+/// - third output, the gates behind their functions: `[batch, time, direction, gate · unit]`
 #[derive(Clone, Debug)]
 pub struct Lstm {
     recurrence: Recurrence,
@@ -208,9 +208,8 @@ impl Operator for Lstm {
     }
 
     fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {
-        let n_units = self.recurrence.n_units();
-        let states = self.recurrence.states_shape(inputs[0], &[n_units])?;
-        let gates = self.recurrence.states_shape(inputs[0], &[N_GATES, n_units])?;
+        let states = self.recurrence.states_shape(inputs[0], self.recurrence.n_units())?;
+        let gates = self.recurrence.states_shape(inputs[0], self.recurrence.n_rows())?;
         Ok(vec![states.clone(), states, gates])
     }
 

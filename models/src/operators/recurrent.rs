@@ -129,13 +129,13 @@ impl Recurrence {
         self.n_gates * self.n_units()
     }
 
-    /// `[batch, time, direction, unit]`, with as many axes behind the direction as `of_step` says.
-    pub(super) fn states_shape(&self, input: &[usize], of_step: &[usize]) -> Result<Vec<usize>> {
+    /// `[batch, time, direction, width]`; all outputs have these axes.
+    pub(super) fn states_shape(&self, input: &[usize], width: usize) -> Result<Vec<usize>> {
         let [batch, n_steps, n_features] = *input else { return Err(self.refuse_input(input)) };
         if n_features != self.n_features() || n_steps == 0 {
             return Err(self.refuse_input(input));
         }
-        Ok([&[batch, n_steps, self.n_directions()], of_step].concat())
+        Ok(vec![batch, n_steps, self.n_directions(), width])
     }
 
     fn refuse_input(&self, input: &[usize]) -> ModelError {

@@ -392,8 +392,7 @@ fn recurrent_layers_keep_their_states() {
     let graph = loaded(&lstm(|layer| layer.input[5] = "h".to_owned())).unwrap();
     assert_eq!(layers(&graph)[2], ("rnn", "LSTM"));
     let shapes = graph.shapes(&[vec![7, 20, 3]]).unwrap();
-    for (layer, expected) in
-        [("rnn", &[7, 20, 1, 2][..]), ("rnn/cell", &[7, 20, 1, 2]), ("rnn/gates", &[7, 20, 1, 4, 2])]
+    for (layer, expected) in [("rnn", &[7, 20, 1, 2][..]), ("rnn/cell", &[7, 20, 1, 2]), ("rnn/gates", &[7, 20, 1, 8])]
     {
         let outlet = graph.layer(layer).unwrap();
         assert_eq!(shapes[outlet.node.0][outlet.port], expected, "{layer}");
