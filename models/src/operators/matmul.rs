@@ -31,7 +31,8 @@ fn lengths(left: &[usize], right: &[usize]) -> Result<Lengths> {
         rank >= 3 && right.len() == rank && left[..rank - 2] == right[..rank - 2] && left[rank - 1] == right[rank - 2];
     if !fits {
         let reason = format!(
-            "{left:?} times {right:?}; [batch, …, m, k] times [batch, …, k, n] with the same axes before is needed"
+            "{left:?} times {right:?}; [batch, …, m, k] times [batch, …, k, n] with the same axes \
+             before is needed"
         );
         return Err(ModelError::operator("MatMul", reason));
     }

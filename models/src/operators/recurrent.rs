@@ -319,7 +319,9 @@ pub(super) fn arrived_or_zeros(backward: &Backward<'_>, nth: usize, like: &Value
         None => {
             let mut shape = like.shape().to_vec();
             shape[0] = backward.rows.len();
-            crate::element::with_element!(like.dtype(), T => Value::full::<T>(num_traits::Zero::zero(), &shape, Layout::Logical))
+            crate::element::with_element!(like.dtype(), T => {
+                Value::full::<T>(num_traits::Zero::zero(), &shape, Layout::Logical)
+            })
         }
     }
 }

@@ -436,8 +436,8 @@ fn recurrent_layers_that_are_refused_say_why() {
     );
     assert_eq!(
         input(5, "many"),
-        "layer `rnn`: LSTM: `initial_h` must be [direction, batch, unit], the same for every input of a batch and every \
-         length"
+        "layer `rnn`: LSTM: `initial_h` must be [direction, batch, unit], the same for every input of a batch and \
+         every length"
     );
     assert_eq!(
         input(6, "turned"),
