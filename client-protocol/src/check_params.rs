@@ -139,7 +139,9 @@ pub(crate) fn words_of(schema: &Value, root: &Value) -> Vec<String> {
 pub(crate) fn expectation(schema: &Value, root: &Value) -> String {
     let schema = resolved(schema, root);
     let words = words_of(schema, root);
-    if !words.is_empty() && (schema["oneOf"].is_array() || schema["enum"].is_array()) {
+    let may_be_object = ["anyOf", "oneOf"].iter().flat_map(|key| schema[key].as_array().into_iter().flatten());
+    let is_words_alone = may_be_object.into_iter().all(|alternative| resolved(alternative, root)["type"] != "object");
+    if !words.is_empty() && is_words_alone && (schema["oneOf"].is_array() || schema["enum"].is_array()) {
         let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
         return format!("one of {}", quoted.join(", "));
     }
@@ -225,6 +227,15 @@ mod tests {
             "`top` must be a whole number from 0, not -3",
         );
         refused("model.predict", serde_json::json!({"model": 5, "input": "i"}), "`model` must be a text, not 5");
+    }
+
+    #[test]
+    fn a_list_of_words_and_objects_is_told_both() {
+        refused(
+            "visualization.maximize",
+            serde_json::json!({"model": "m", "objective": {"kind": "layer", "layer": "l"}, "transforms": [{"spin": 3}]}),
+            "EXPECTED",
+        );
     }
 
     #[test]

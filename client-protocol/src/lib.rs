@@ -8,6 +8,7 @@ pub mod attribution;
 mod check_params;
 mod common;
 mod error;
+pub mod filter;
 pub mod input;
 pub mod job;
 pub mod method_table;

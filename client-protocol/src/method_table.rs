@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::common::NoParams;
-use crate::{activation, attribution, input, job, model, relevance, server, variation, visualization};
+use crate::{activation, attribution, filter, input, job, model, relevance, server, variation, visualization};
 
 /// A method as a type: what it takes and what it answers.
 pub trait Method {
@@ -194,6 +194,17 @@ methods! {
     /// The value of an objective and its gradient at an input: one step of maximising it.
     VisualizationGradient = "visualization.gradient"(visualization::GradientParams) -> visualization::GradientResult, main None,
         example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "objective": {"kind": "channel", "layer": "blocks.7", "channel": 12}}"#;
+    /// Makes an input that makes an objective large, from noise, step by step along the gradient.
+    ///
+    /// Olah et al. 2017. Pictures are spectra with independent colours, moved and turned at random at each step, unless
+    /// `parameterization` and `transforms` say otherwise.
+    VisualizationMaximize = "visualization.maximize"(visualization::MaximizeParams) -> visualization::Maximized, main None,
+        example r#"{"model": "efficientnet-lite0", "objective": {"kind": "channel", "layer": "blocks.7", "channel": 12}, "steps": 256, "seed": 1}"#;
+    /// Shows the learned weights of a layer, a picture for each filter.
+    ///
+    /// A filter that reads many channels is a mosaic of its kernels, channel by channel.
+    FilterPatterns = "filter.patterns"(filter::PatternsParams) -> filter::Patterns, main Some("layer"),
+        example r#"{"model": "efficientnet-lite0", "layer": "conv_stem"}"#;
     /// Lists jobs.
     JobList = "job.list"(NoParams) -> job::Jobs, main None, example "{}";
     /// Says where a job stands, with its result once it is done.

@@ -44,6 +44,40 @@ pub enum Objective {
         /// The class.
         class: ClassName,
     },
+    /// The mean over places of how far channels point along a vector.
+    Direction {
+        /// The layer.
+        layer: String,
+        /// A number for each of its channels.
+        vector: Vec<f64>,
+        /// With a power above 0, each place counts times this power of its cosine with the vector, at least 0.1.
+        #[serde(default)]
+        cosine_power: f64,
+    },
+    /// How alike the textures of a `batch` of pictures are; a negative weight in a sum keeps them apart.
+    Diversity {
+        /// The layer.
+        layer: String,
+    },
+    /// Several, each times a weight.
+    Sum {
+        /// What is added.
+        terms: Vec<Term>,
+    },
+}
+
+/// One of a sum's terms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Term {
+    /// What the objective is multiplied by.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// What is made large, or small where the weight is negative.
+    pub objective: Objective,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// `visualization.gradient`.
@@ -70,6 +104,173 @@ pub struct GradientResult {
     /// What was done.
     pub settings: Settings,
     /// A picture of the gradient, where asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<Picture>,
+}
+
+/// `visualization.maximize`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MaximizeParams {
+    /// A model's id or name.
+    pub model: String,
+    /// What is made large; its fields may stand flat in the query language.
+    pub objective: Objective,
+    /// Which numbers are free.
+    #[serde(default)]
+    pub parameterization: Parameterization,
+    /// Whether colours are independent directions (default: on three channels, but not for `pixels`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decorrelate: Option<bool>,
+    /// How fast amplitudes of `fourier` fall with frequency (default: 1 for photos; 0.5 along frequency for sound).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay: Option<f64>,
+    /// The same along time, for sound (default: 0.5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay_time: Option<f64>,
+    /// Random changes at each step, in order (default: the standard ones); `none` or an empty list for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transforms: Option<Vec<Transform>>,
+    /// What is subtracted from the objective; its fields may stand flat in the query language.
+    #[serde(default)]
+    pub regularizers: Regularizers,
+    /// How many steps are taken.
+    #[serde(default = "default_steps")]
+    pub steps: usize,
+    /// Adam's.
+    #[serde(default = "default_learning_rate")]
+    pub learning_rate: f64,
+    /// Of noise and transforms; the same seed gives the same picture.
+    #[serde(default)]
+    pub seed: u64,
+    /// How many pictures are made at once.
+    #[serde(default = "default_batch")]
+    pub batch: usize,
+    /// The input's lengths without the batch axis, where the network takes any (default: those it was declared with).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Vec<usize>>,
+    /// After how many steps pictures on the way are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<usize>,
+    /// How the answer comes.
+    #[serde(flatten)]
+    pub answer: AnswerOptions,
+}
+
+fn default_steps() -> usize {
+    256
+}
+
+fn default_learning_rate() -> f64 {
+    0.05
+}
+
+fn default_batch() -> usize {
+    1
+}
+
+/// Which numbers are free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Parameterization {
+    /// The picture's spectrum, low frequencies first.
+    #[default]
+    Fourier,
+    /// The picture's own.
+    Pixels,
+    /// Four pictures, each half as fine as the one before.
+    LaplacianPyramid,
+}
+
+/// A random change of the picture, drawn anew at each step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transform {
+    /// None at all.
+    None,
+    /// The standard ones: for photos `pad 12, jitter 8, scale, rotate, jitter 4`, for sound a small shift.
+    Standard,
+    /// So many rows and columns of grey at each side.
+    Pad(usize),
+    /// A random cut of so many rows and columns less.
+    Jitter(usize),
+    /// A size from these factors.
+    Scale(Vec<f64>),
+    /// A turn from these angles, in degrees.
+    Rotate(Vec<f64>),
+    /// A move in either direction, for sound.
+    Shift {
+        /// By up to so many steps of time.
+        #[serde(default)]
+        time: usize,
+        /// By up to so many bands of frequency.
+        #[serde(default)]
+        frequency: usize,
+    },
+}
+
+/// What is subtracted from the objective: each is a sum over the picture, whose numbers go from 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Regularizers {
+    /// The weight of the distance from grey.
+    #[serde(default)]
+    pub l1: f64,
+    /// The weight of the Euclidean distance from grey.
+    #[serde(default)]
+    pub l2: f64,
+    /// The weight of the differences between neighbours.
+    #[serde(default)]
+    pub total_variation: f64,
+    /// The weight of half the squared distance from the picture blurred a little.
+    #[serde(default)]
+    pub blur: f64,
+    /// The weight of half the power of each frequency times its square.
+    #[serde(default)]
+    pub frequency: f64,
+}
+
+/// The input found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Maximized {
+    /// The input, as the network takes it; an axis `input` in front where a `batch` was asked.
+    pub tensor: Tensor,
+    /// The objective of that input.
+    pub value: f64,
+    /// The objective before each step, of the input as it was changed at random then.
+    pub values: Vec<f64>,
+    /// What was done.
+    pub settings: Settings,
+    /// Where numbers left the finite ones and the ascent ended with the input before; the step is counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+    /// Inputs on the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<Snapshot>,
+    /// What one should know about this answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// A picture of the input, where asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<Picture>,
+}
+
+/// The early end of an ascent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stopped {
+    /// The step.
+    pub step: usize,
+    /// What was not finite.
+    pub reason: String,
+}
+
+/// An input on the way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Snapshot {
+    /// How many steps had been taken.
+    pub step: usize,
+    /// The input.
+    pub tensor: Tensor,
+    /// A picture of it, where asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<Picture>,
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use client_protocol::model::ClassScore;
 use client_protocol::{AnswerOptions, ErrorKind, ErrorObject, Picture, PictureFormat, PictureRequest, nearest};
 use models::front_ends::image::PreparedImage;
-use pictures::{Axis, COLORMAP_NAMES, Colormap, Curve, Format, Map, Options};
+use pictures::{Axis, COLORMAP_NAMES, Colormap, Curve, Format, Map, Options, RgbImage};
 
 use crate::held_input::PreparedInput;
 use crate::requests::asked::AskedInput;
@@ -110,6 +110,121 @@ pub(crate) fn of_array(
         .collect();
     let names: Vec<String> = (0..n_channels).map(|channel| channel.to_string()).collect();
     drawn(pictures::grid(&channels, &names, &options), &options)
+}
+
+/// A picture of inputs that were found: in colours where they have three channels, else as maps.
+///
+/// `array` goes from 0 to 1 where the input has bounds; it is `[input, …]`.
+pub(crate) fn of_found(
+    request: Option<&PictureRequest>,
+    array: &Array,
+    has_bounds: bool,
+    title: &str,
+) -> Result<Option<Picture>, ErrorObject> {
+    let Some(request) = request else { return Ok(None) };
+    let options = options(request, title)?;
+    let n_inputs = array.shape[0];
+    let names: Vec<String> = if n_inputs == 1 { vec![] } else { (0..n_inputs).map(|nth| nth.to_string()).collect() };
+    match array.shape[1..] {
+        [3, rows, columns] if has_bounds => {
+            let inputs = array.numbers.chunks_exact((3 * rows * columns).max(1));
+            let images: Vec<RgbImage> = inputs.map(|input| colored(input, rows, columns, |number| number)).collect();
+            drawn(pictures::photos(&images, &names, &options), &options)
+        }
+        [rows, columns] | [1, rows, columns] if n_inputs > 1 => {
+            let axes = &array.axes[array.axes.len() - 2..];
+            let inputs = array.numbers.chunks_exact((rows * columns).max(1));
+            let maps: Vec<Map<'_>> = inputs.map(|numbers| map_of(numbers, rows, columns, &axes[0], &axes[1])).collect();
+            drawn(pictures::grid(&maps, &names, &options), &options)
+        }
+        [1, _, _] => of_plain(&behind(behind(array.clone())), &options),
+        [n_channels, rows, columns] => {
+            let axes = &array.axes[2..];
+            let largest = largest_of_channels(&array.numbers[..n_channels * rows * columns], rows * columns);
+            drawn(pictures::heat_map(&map_of(&largest, rows, columns, &axes[0], &axes[1]), &options), &options)
+        }
+        _ => of_plain(&behind(array.clone()), &options),
+    }
+}
+
+/// The first of an array's first axis.
+fn behind(mut array: Array) -> Array {
+    array.axes.remove(0);
+    array.shape.remove(0);
+    array.numbers.truncate(array.shape.iter().product());
+    array
+}
+
+/// Three planes as an image; `share` brings a number to 0 to 1.
+fn colored(numbers: &[f32], rows: usize, columns: usize, share: impl Fn(f32) -> f32) -> RgbImage {
+    let level = |number: f32| (255.0 * share(number).clamp(0.0, 1.0)).round() as u8;
+    RgbImage::from_fn(columns as u32, rows as u32, |x, y| {
+        let place = y as usize * columns + x as usize;
+        pictures::Rgb(std::array::from_fn(|plane| level(numbers[plane * rows * columns + place])))
+    })
+}
+
+/// A picture of filters, `[filter, channel, …]`: in colours around grey where they read three channels and have rows and
+/// columns; else a mosaic of kernels each, channel by channel; dense layers as a matrix.
+pub(crate) fn of_filters(answer: &AnswerOptions, array: &Array, title: &str) -> Result<Option<Picture>, ErrorObject> {
+    let Some(request) = &answer.picture else { return Ok(None) };
+    let options = options(request, title)?;
+    let n_filters = array.shape[0];
+    let names: Vec<String> = (0..n_filters).map(|filter| filter.to_string()).collect();
+    let of_filter = array.shape[1..].iter().product::<usize>().max(1);
+    match array.shape[1..] {
+        [3, rows, columns] if rows * columns > 1 => {
+            let reach = array.numbers.iter().fold(f32::MIN_POSITIVE, |reach, number| reach.max(number.abs()));
+            let around_grey = |number: f32| 0.5 + 0.5 * number / reach;
+            let filters = array.numbers.chunks_exact(of_filter);
+            let images: Vec<RgbImage> = filters.map(|filter| colored(filter, rows, columns, around_grey)).collect();
+            drawn(pictures::tiles(&images, &names, &options), &options)
+        }
+        [n_channels, rows, columns] => {
+            let filters = array.numbers.chunks_exact(of_filter).take(MOST_FILTERS);
+            let mosaics: Vec<Mosaic> = filters.map(|filter| mosaic(filter, n_channels, rows, columns)).collect();
+            let axes = &array.axes[2..];
+            let maps: Vec<Map<'_>> = mosaics.iter().map(|mosaic| mosaic.map(&axes[0], &axes[1])).collect();
+            drawn(pictures::grid(&maps, &names, &options), &options)
+        }
+        [rows, columns] => {
+            let filters = array.numbers.chunks_exact(of_filter).take(MOST_FILTERS);
+            let maps: Vec<Map<'_>> =
+                filters.map(|filter| map_of(filter, rows, columns, &array.axes[1], &array.axes[2])).collect();
+            drawn(pictures::grid(&maps, &names, &options), &options)
+        }
+        _ => of_plain(array, &options),
+    }
+}
+
+/// The most filters that are drawn.
+pub(crate) const MOST_FILTERS: usize = 256;
+
+/// Kernels beside each other, as square as may be.
+struct Mosaic {
+    numbers: Vec<f32>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Mosaic {
+    fn map(&self, row_axis: &client_protocol::Axis, column_axis: &client_protocol::Axis) -> Map<'_> {
+        map_of(&self.numbers, self.rows, self.columns, row_axis, column_axis)
+    }
+}
+
+fn mosaic(kernels: &[f32], n_kernels: usize, rows: usize, columns: usize) -> Mosaic {
+    let across = (n_kernels as f64).sqrt().ceil() as usize;
+    let down = n_kernels.div_ceil(across.max(1));
+    let mut mosaic =
+        Mosaic { numbers: vec![0.0; across * columns * down * rows], rows: down * rows, columns: across * columns };
+    for (nth, kernel) in kernels.chunks_exact((rows * columns).max(1)).enumerate() {
+        for (row, numbers) in kernel.chunks_exact(columns).enumerate() {
+            let start = ((nth / across) * rows + row) * mosaic.columns + (nth % across) * columns;
+            mosaic.numbers[start..start + columns].copy_from_slice(numbers);
+        }
+    }
+    mosaic
 }
 
 /// A matrix as a heat map, a list as a curve.
@@ -226,4 +341,17 @@ fn drawn(picture: pictures::Result<pictures::Picture>, options: &Options) -> Res
             Picture { format: PictureFormat::Svg, data: String::from_utf8_lossy(&picture.bytes).into_owned() }
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_lie_beside_each_other_row_by_row() {
+        let kernels: Vec<f32> = (0..12).map(|number| number as f32).collect();
+        let mosaic = mosaic(&kernels, 3, 2, 2);
+        assert_eq!((mosaic.rows, mosaic.columns), (4, 4));
+        assert_eq!(mosaic.numbers, [0.0, 1.0, 4.0, 5.0, 2.0, 3.0, 6.0, 7.0, 8.0, 9.0, 0.0, 0.0, 10.0, 11.0, 0.0, 0.0]);
+    }
 }

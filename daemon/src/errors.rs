@@ -42,7 +42,7 @@ pub(crate) fn of_introspection(error: IntrospectionError, graph: &Graph) -> Erro
             ErrorObject::invalid(what, message).value(asked).expected(expected)
         }
         IntrospectionError::Unreached { .. } => ErrorObject::new(ErrorKind::Unfit, message).field("at"),
-        IntrospectionError::Unfit(_) => ErrorObject::new(ErrorKind::Unfit, message),
+        IntrospectionError::Unfit(_) | IntrospectionError::NoPicture(_) => ErrorObject::new(ErrorKind::Unfit, message),
         IntrospectionError::Model(error) => of_model(error, Some(graph)),
     }
 }

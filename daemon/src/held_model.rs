@@ -27,6 +27,8 @@ pub(crate) struct HeldModel {
     /// What the axes of each node's first output mean, batch first.
     pub(crate) axes: Vec<Vec<AxisKind>>,
     pub(crate) receptive_fields: Vec<Option<Vec<ReceptiveField>>>,
+    /// The smallest and largest number of an input, where the description says.
+    pub(crate) value_range: Option<[f32; 2]>,
     seconds_per_input_step: Option<f64>,
 }
 
@@ -66,6 +68,7 @@ impl HeldModel {
             output_axes,
             axes,
             receptive_fields,
+            value_range: None,
             seconds_per_input_step: None,
         })
     }

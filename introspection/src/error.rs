@@ -13,6 +13,9 @@ pub enum IntrospectionError {
         "nothing that `{layer}` computes reaches `{target}`; the map would be read where the target does not depend on it"
     )]
     Unreached { layer: String, target: String },
+    /// An ascent left the finite numbers before it had any picture.
+    #[error("{0} at step 1, so that there is no picture yet")]
+    NoPicture(String),
     /// The question does not fit this network.
     #[error("{0}")]
     Unfit(String),

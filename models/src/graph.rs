@@ -136,6 +136,12 @@ impl Graph {
         self.nodes.iter().map(|node| node.operator.n_parameters()).sum()
     }
 
+    /// The element type that it computes in: that of its parameters.
+    pub fn dtype(&self) -> DType {
+        let mut parameters = self.nodes.iter().flat_map(|node| node.operator.parameters());
+        parameters.next().map_or(DType::F32, |(_, tensor)| tensor.dtype())
+    }
+
     /// Bytes of all parameters.
     pub fn parameter_bytes(&self) -> usize {
         let parameters = self.nodes.iter().flat_map(|node| node.operator.parameters());
@@ -168,6 +174,20 @@ impl Graph {
             reached[idx] |= node.inputs.iter().any(|input| reached[input.node.0]);
         }
         reached
+    }
+
+    /// For each node whether one of `to` is computed from it, or is it.
+    pub fn ancestors(&self, to: &[NodeIdx]) -> Vec<bool> {
+        let mut needed = vec![false; self.nodes.len()];
+        for idx in to {
+            needed[idx.0] = true;
+        }
+        for (idx, node) in self.nodes.iter().enumerate().rev() {
+            if needed[idx] {
+                node.inputs.iter().for_each(|input| needed[input.node.0] = true);
+            }
+        }
+        needed
     }
 
     /// The logical output shapes of every node for inputs of these shapes (batch first).

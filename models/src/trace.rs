@@ -14,7 +14,7 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub struct Trace {
     nodes: Arc<Vec<Node>>,
-    /// By node and port; `None` where it was fused away.
+    /// By node and port; `None` where it was fused away or not needed.
     values: Vec<Vec<Option<Value>>>,
     shapes: Vec<Vec<Vec<usize>>>,
 }
@@ -34,6 +34,25 @@ impl Trace {
         keep: &[Outlet],
         interrupt: &dyn Interrupt,
     ) -> Result<Trace> {
+        let ends: Vec<Outlet> = graph.outputs().iter().map(|(_, outlet)| *outlet).collect();
+        let is_needed = vec![true; graph.nodes().len()];
+        Trace::record_nodes(graph, inputs, &is_needed, &ends, keep, interrupt)
+    }
+
+    /// The same for what these values are computed from alone; nothing else is evaluated until somebody asks for it.
+    pub fn record_up_to(graph: &Graph, inputs: &[Value], ends: &[Outlet], interrupt: &dyn Interrupt) -> Result<Trace> {
+        let is_needed = graph.ancestors(&ends.iter().map(|outlet| outlet.node).collect::<Vec<_>>());
+        Trace::record_nodes(graph, inputs, &is_needed, ends, ends, interrupt)
+    }
+
+    fn record_nodes(
+        graph: &Graph,
+        inputs: &[Value],
+        is_needed: &[bool],
+        ends: &[Outlet],
+        keep: &[Outlet],
+        interrupt: &dyn Interrupt,
+    ) -> Result<Trace> {
         let shapes = graph.shapes(&inputs.iter().map(|input| input.shape().to_vec()).collect::<Vec<_>>())?;
         let rectifiers = fused_rectifiers(graph, keep);
         let nodes = graph.shared_nodes();
@@ -43,7 +62,10 @@ impl Trace {
         for (idx, node) in nodes.iter().enumerate() {
             interrupt.check()?;
             crate::pause::point();
-            let of_node = if node.operator.as_input().is_some() {
+            let of_node = if !is_needed[idx] && node.operator.as_input().is_none() {
+                trace.values.push(vec![None; node.operator.n_outputs()]);
+                continue;
+            } else if node.operator.as_input().is_some() {
                 vec![given.next().expect("`shapes` has checked that all inputs are there").clone()]
             } else if let Some(values) = rectified[idx].take() {
                 values
@@ -59,8 +81,8 @@ impl Trace {
             };
             trace.values.push(of_node.into_iter().map(Some).collect());
         }
-        for (_, outlet) in graph.outputs() {
-            trace.check_finite(*outlet)?;
+        for outlet in ends {
+            trace.check_finite(*outlet, is_needed)?;
         }
         Ok(trace)
     }
@@ -76,11 +98,11 @@ impl Trace {
     }
 
     /// Where an output is not finite, names the first node that is not.
-    fn check_finite(&self, output: Outlet) -> Result<()> {
+    fn check_finite(&self, output: Outlet, is_needed: &[bool]) -> Result<()> {
         if self.value(output)?.first_not_finite()?.is_none() {
             return Ok(());
         }
-        for (idx, node) in self.nodes.iter().enumerate() {
+        for (idx, node) in self.nodes.iter().enumerate().filter(|(idx, _)| is_needed[*idx]) {
             for port in 0..self.values[idx].len() {
                 let value = self.value(Outlet { node: NodeIdx(idx), port })?;
                 if let Some((position, number)) = value.first_not_finite()? {
@@ -91,7 +113,7 @@ impl Trace {
         Ok(())
     }
 
-    /// A node's output; computed again where it was fused away.
+    /// A node's output; computed now where it was fused away or not needed when this was recorded.
     pub fn value(&self, outlet: Outlet) -> Result<Value> {
         match &self.values[outlet.node.0][outlet.port] {
             Some(value) => Ok(value.clone()),
@@ -190,6 +212,25 @@ mod tests {
         let input = Value::from_vec(vec![2.0f32; 3], &[1, 3], Layout::Logical).unwrap();
         let error = Trace::record(&reciprocal(), &[input], &Uninterrupted).unwrap_err();
         assert_eq!(error.to_string(), "input `input` must have shape [2] but has [3]");
+    }
+
+    #[test]
+    fn what_no_end_needs_is_not_computed() {
+        let mut builder = GraphBuilder::new();
+        let input = builder.input("input", &[Dim::Known(2)]).unwrap();
+        let add_one = || {
+            let one = candle_core::Tensor::from_vec(vec![1.0f32], 1, &candle_core::Device::Cpu).unwrap();
+            Arithmetic::add(Operand::Right(one))
+        };
+        let lower = builder.add("lower", add_one(), &[input]).unwrap();
+        let rectified = builder.add("relu", Activation::new(PointwiseFunction::Relu), &[lower]).unwrap();
+        let upper = builder.add("upper", add_one(), &[rectified]).unwrap();
+        let graph = builder.finish(&[("output", upper)]).unwrap();
+        let input = Value::from_vec(vec![-3.0f32, 2.0], &[1, 2], Layout::Logical).unwrap();
+        let trace = Trace::record_up_to(&graph, &[input], &[lower], &Uninterrupted).unwrap();
+        assert!(trace.values[rectified.node.0][0].is_none() && trace.values[upper.node.0][0].is_none());
+        assert_eq!(trace.value(lower).unwrap().to_f32_vec().unwrap(), [-2.0, 3.0]);
+        assert_eq!(trace.value(upper).unwrap().to_f32_vec().unwrap(), [1.0, 4.0], "computed once it is asked for");
     }
 
     #[test]

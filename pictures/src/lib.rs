@@ -11,6 +11,7 @@ mod figure;
 mod grid;
 mod heat_map;
 mod overlay;
+mod photos;
 mod sharp_text;
 
 pub use axis::Axis;
@@ -19,8 +20,9 @@ pub use colormap::{COLORMAP_NAMES, Colormap};
 pub use curves::{Curve, curves};
 pub use grid::grid;
 pub use heat_map::{Map, heat_map};
-pub use image::RgbImage;
+pub use image::{Rgb, RgbImage};
 pub use overlay::{beside, overlay, rgb_of};
+pub use photos::{photos, tiles};
 
 /// The file format of a picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -79,7 +79,7 @@ fn trace(
         let shapes = graph.shapes(&[prepared.value.shape().to_vec()]).map_err(of_model)?;
         let numbers: usize = shapes.iter().flatten().map(|shape| shape.iter().product::<usize>()).sum();
         refuse_beyond(numbers.saturating_mul(4), state.config.limits.query_bytes, "the activations of this input")?;
-        let value = prepared.value.to_dtype(dtype_of(model)).map_err(of_model)?;
+        let value = prepared.value.to_dtype(graph.dtype()).map_err(of_model)?;
         let trace = Trace::record_keeping(graph, &[value], keep, token).map_err(of_model)?;
         state.counters.forward_passes.fetch_add(1, Ordering::Relaxed);
         Ok(trace)
@@ -90,12 +90,6 @@ fn trace(
 /// A layer's value of a trace.
 pub(crate) fn value(trace: &Trace, outlet: Outlet) -> Result<models::Value, ErrorObject> {
     trace.value(outlet).map_err(|error| errors::of_model(error, None))
-}
-
-/// The element type that a network computes in: that of its parameters.
-fn dtype_of(model: &HeldModel) -> candle_core::DType {
-    let mut parameters = model.graph.nodes().iter().flat_map(|node| node.operator.parameters());
-    parameters.next().map_or(candle_core::DType::F32, |(_, tensor)| tensor.dtype())
 }
 
 /// Refuses what would not fit, before it is allocated.

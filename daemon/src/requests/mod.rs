@@ -3,8 +3,10 @@
 mod activation;
 pub(crate) mod asked;
 mod attribution;
+mod filter;
 mod input;
 mod job;
+mod maximize;
 mod model;
 mod relevance;
 mod server;
@@ -87,6 +89,8 @@ pub(crate) const HANDLERS: &[Handler] = handlers! {
     AttributionOcclusion in Compute by variation::occlusion;
     AttributionRise in Compute by variation::rise;
     VisualizationGradient in Compute by visualization::gradient;
+    VisualizationMaximize in Compute by maximize::maximize;
+    FilterPatterns in Compute by filter::patterns;
     JobList in Immediate by job::list;
     JobGet in Immediate by job::get;
     JobCancel in Immediate by job::cancel;

@@ -53,6 +53,7 @@ pub(crate) fn load(state: &Arc<State>, params: LoadParams, token: &Token) -> Res
             let axes = description.output_axes.as_deref();
             let mut model = HeldModel::new(id, params.source.clone(), graph, labels, front_end, axes)?;
             model.set_seconds_per_input_step(description.seconds_per_step);
+            model.value_range = description.value_range;
             state.models().hold(model, key.as_deref().unwrap_or_default())
         }
     };

@@ -1,17 +1,17 @@
-//! `visualization.gradient`.
+//! `visualization.gradient`, and objectives as the library has them; the ascent is in `maximize.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use client_protocol::visualization::{GradientParams, GradientResult, Objective};
-use client_protocol::{ClassName, ErrorObject, ScoreOf, Target};
+use client_protocol::visualization::{GradientParams, GradientResult, Objective, Term};
+use client_protocol::{ClassName, ErrorObject};
 use serde_json::json;
 
 use crate::draw::{self, Look};
 use crate::errors;
 use crate::held_model::HeldModel;
 use crate::interrupt::Token;
-use crate::requests::asked::{self, AskedInput};
+use crate::requests::asked;
 use crate::requests::model::settings;
 use crate::state::State;
 use crate::to_protocol::{Array, axes_of};
@@ -23,7 +23,7 @@ pub(crate) fn gradient(
 ) -> Result<GradientResult, ErrorObject> {
     let model = state.models().get(&params.model)?;
     let asked = asked::input(state, &model, &params.input, token)?;
-    let objective = objective(&model, &asked, &params.objective)?;
+    let objective = objective(&model, &params.objective)?;
     let answer = introspection::objective_gradient(&model.graph, &asked.trace, &objective, token);
     let (value, gradient) = answer.map_err(|error| errors::of_introspection(error, &model.graph))?;
     state.counters.backward_walks.fetch_add(1, Ordering::Relaxed);
@@ -34,17 +34,13 @@ pub(crate) fn gradient(
     Ok(GradientResult { value, tensor: array.encode(state, params.answer.encoding)?, settings, picture })
 }
 
-fn objective(
-    model: &HeldModel,
-    asked: &AskedInput,
-    objective: &Objective,
-) -> Result<introspection::Objective, ErrorObject> {
+/// An objective as the library has it.
+pub(super) fn objective(model: &HeldModel, asked: &Objective) -> Result<introspection::Objective, ErrorObject> {
     let score = |class: &ClassName, of| {
-        let target = Target::Class { class: class.clone(), place: None };
-        asked::resolve(model, &asked.trace, &[target], of)
-            .map(|mut resolved| introspection::Objective::Score(resolved.remove(0)))
+        let class = asked::class_index(model, class)?;
+        Ok(introspection::Objective::Score { class, of, axes: model.output_axes })
     };
-    Ok(match objective {
+    Ok(match asked {
         Objective::Neuron { layer, channel, position } => introspection::Objective::Neuron {
             layer: model.layer(layer)?,
             channel: *channel,
@@ -54,7 +50,17 @@ fn objective(
             introspection::Objective::Channel { layer: model.layer(layer)?, channel: *channel }
         }
         Objective::Layer { layer } => introspection::Objective::Layer { layer: model.layer(layer)? },
-        Objective::Logit { class } => score(class, ScoreOf::Logit)?,
-        Objective::Probability { class } => score(class, ScoreOf::Probability)?,
+        Objective::Logit { class } => score(class, introspection::ScoreOf::Logit)?,
+        Objective::Probability { class } => score(class, introspection::ScoreOf::Probability)?,
+        Objective::Direction { layer, vector, cosine_power } => introspection::Objective::Direction {
+            layer: model.layer(layer)?,
+            vector: vector.clone(),
+            cosine_power: *cosine_power,
+        },
+        Objective::Diversity { layer } => introspection::Objective::Diversity { layer: model.layer(layer)? },
+        Objective::Sum { terms } => {
+            let term = |term: &Term| Ok((term.weight, objective(model, &term.objective)?));
+            introspection::Objective::Sum(terms.iter().map(term).collect::<Result<_, ErrorObject>>()?)
+        }
     })
 }

@@ -4,6 +4,7 @@ mod deconvnet;
 mod gradient;
 mod guided_backprop;
 mod proportional;
+mod redirected_rectifier;
 mod unchanged;
 mod weighted_sum;
 
@@ -16,6 +17,7 @@ pub use deconvnet::Deconvnet;
 pub use gradient::Gradient;
 pub use guided_backprop::GuidedBackprop;
 pub use proportional::Proportional;
+pub use redirected_rectifier::RedirectedRectifier;
 pub use unchanged::Unchanged;
 pub use weighted_sum::{STABILIZER, WeightedSum};
 

@@ -1,0 +1,333 @@
+//! `visualization.maximize`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use client_protocol::visualization::{
+    MaximizeParams, Maximized, Objective, Parameterization, Snapshot, Stopped, Transform,
+};
+use client_protocol::{Axis, ErrorKind, ErrorObject, Picture, Settings};
+use introspection::visualization::{
+    Canvas, Decay, InputRange, Maximization, Parameters, Regularizers, Transform as LibraryTransform,
+};
+use models::operators::AxisKind;
+use models::{Layout, Value};
+use serde_json::json;
+
+use crate::draw;
+use crate::errors;
+use crate::held_input::PreparedInput;
+use crate::held_model::HeldModel;
+use crate::interrupt::Token;
+use crate::requests::asked;
+use crate::requests::model::settings;
+use crate::requests::visualization::objective;
+use crate::state::State;
+use crate::to_protocol::{Array, axes_of};
+
+/// What kind of thing an input is, as far as defaults go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Photo,
+    /// Bands of frequency, or channels, over time.
+    Sound,
+    /// Features without places.
+    Features,
+}
+
+pub(crate) fn maximize(state: &Arc<State>, params: MaximizeParams, token: &Token) -> Result<Maximized, ErrorObject> {
+    let model = state.models().get(&params.model)?;
+    let objective = objective(&model, &params.objective)?;
+    let shape = shape(&model, params.shape.as_deref())?;
+    refuse_too_much(state, &model, &objective, &shape, params.batch)?;
+    let plan = Plan::of(&model, &params, &shape)?;
+    let of_error = |error| errors::of_introspection(error, &model.graph);
+    let canvas = plan.canvas;
+    let parameters = Parameters::new(canvas, plan.range.clone(), plan.parameterization, plan.decorrelate);
+    let parameters = parameters.map_err(of_error)?;
+    let question = Maximization {
+        graph: &model.graph,
+        objective: &objective,
+        input_shape: &shape,
+        parameters: &parameters,
+        transforms: &plan.transforms,
+        regularizers: plan.regularizers,
+        n_pictures: params.batch,
+        steps: params.steps,
+        learning_rate: params.learning_rate,
+        seed: params.seed,
+        snapshots: &params.snapshots,
+    };
+    let found = introspection::visualization::maximize(&question, token).map_err(of_error)?;
+    state.counters.forward_passes.fetch_add(found.values.len() as u64 + 1, Ordering::Relaxed);
+    state.counters.backward_walks.fetch_add(found.values.len() as u64, Ordering::Relaxed);
+    let answer = Answer { state, model: &model, params: &params, plan: &plan, shape: &shape };
+    let (tensor, picture) = answer.of(&found.pictures, &answer.title(params.steps))?;
+    let snapshots = found.snapshots.iter().map(|snapshot| {
+        let (tensor, picture) = answer.of(&snapshot.pictures, &answer.title(snapshot.step))?;
+        Ok(Snapshot { step: snapshot.step, tensor, picture })
+    });
+    let mut notes = Vec::new();
+    if found.n_without_gradient == found.values.len() {
+        notes.push(
+            "nothing in the input changed the objective at any step; the picture is the noise it began with".to_owned(),
+        );
+    }
+    Ok(Maximized {
+        tensor,
+        value: found.value,
+        snapshots: snapshots.collect::<Result<_, ErrorObject>>()?,
+        stopped: found.stopped.map(|stopped| Stopped { step: stopped.step, reason: stopped.reason }),
+        values: found.values,
+        settings: answer.settings(),
+        notes,
+        picture,
+    })
+}
+
+/// The input's shape without its batch axis: as asked, else as the network declares it.
+fn shape(model: &HeldModel, asked: Option<&[usize]>) -> Result<Vec<usize>, ErrorObject> {
+    if model.graph.inputs().len() > 1 {
+        let message = format!("this network has {} inputs; only one can be found", model.graph.inputs().len());
+        return Err(ErrorObject::new(ErrorKind::Unfit, message).field("model"));
+    }
+    let declared: Vec<usize> = model.input_dims().iter().map(|dim| dim.hint()).collect();
+    let Some(asked) = asked else { return Ok(declared) };
+    let with_batch: Vec<usize> = std::iter::once(1).chain(asked.iter().copied()).collect();
+    let fits = model.graph.shapes(&[with_batch]);
+    fits.map_err(|error| {
+        ErrorObject::invalid("shape", error.to_string()).value(json!(asked)).expected(json_of(&declared))
+    })?;
+    Ok(asked.to_vec())
+}
+
+fn json_of(shape: &[usize]) -> String {
+    format!("such as {shape:?}")
+}
+
+/// Refuses what would not fit, before it is allocated.
+fn refuse_too_much(
+    state: &State,
+    model: &HeldModel,
+    objective: &introspection::Objective,
+    shape: &[usize],
+    batch: usize,
+) -> Result<(), ErrorObject> {
+    // What the ascent holds in f64: free numbers, their two means, gradients and pictures on the way.
+    const COPIES: usize = 12;
+    let one: Vec<usize> = std::iter::once(1).chain(shape.iter().copied()).collect();
+    let shapes = model.graph.shapes(&[one]).map_err(|error| errors::of_model(error, Some(&model.graph)))?;
+    let ends: Vec<_> = objective.ends(&model.graph).iter().map(|end| end.node).collect();
+    let is_needed = model.graph.ancestors(&ends);
+    let needed = shapes.iter().zip(is_needed).filter(|(_, is_needed)| *is_needed).flat_map(|(shapes, _)| shapes);
+    let activations: usize = needed.map(|shape| shape.iter().product::<usize>()).sum();
+    let numbers = activations * size_of::<f32>() + shape.iter().product::<usize>() * COPIES * size_of::<f64>();
+    asked::refuse_beyond(numbers.saturating_mul(batch), state.config.limits.query_bytes, "these pictures together")
+}
+
+/// A question with its defaults filled in.
+struct Plan {
+    canvas: Canvas,
+    range: InputRange,
+    parameterization: introspection::visualization::Parameterization,
+    /// The exponents of a spectrum, over frequency and over time.
+    decay: (f64, Option<f64>),
+    decorrelate: bool,
+    transforms: Vec<LibraryTransform>,
+    regularizers: Regularizers,
+}
+
+impl Plan {
+    fn of(model: &HeldModel, params: &MaximizeParams, shape: &[usize]) -> Result<Plan, ErrorObject> {
+        let canvas = Canvas::of(shape).ok_or_else(|| {
+            let message =
+                format!("an input of shape {shape:?} is neither a picture nor a sound nor a list of features");
+            ErrorObject::new(ErrorKind::Unfit, message).field("model")
+        })?;
+        let kind = kind(model, canvas);
+        let decay = match kind {
+            Kind::Sound => (params.decay.unwrap_or(0.5), Some(params.decay_time.unwrap_or(0.5))),
+            Kind::Photo | Kind::Features => (params.decay.unwrap_or(1.0), None),
+        };
+        check_decay(params, kind)?;
+        let parameterization = match (params.parameterization, decay) {
+            (Parameterization::Pixels, _) => introspection::visualization::Parameterization::Pixels,
+            (Parameterization::LaplacianPyramid, _) => introspection::visualization::Parameterization::LaplacianPyramid,
+            (Parameterization::Fourier, (decay, None)) => {
+                introspection::visualization::Parameterization::Fourier(Decay::Radial(decay))
+            }
+            (Parameterization::Fourier, (rows, Some(columns))) => {
+                introspection::visualization::Parameterization::Fourier(Decay::Separate { rows, columns })
+            }
+        };
+        let has_colors = kind == Kind::Photo && canvas.planes == 3;
+        let is_by_default = has_colors && params.parameterization != Parameterization::Pixels;
+        let of_asked = &params.regularizers;
+        Ok(Plan {
+            canvas,
+            range: range(model, canvas),
+            parameterization,
+            decay,
+            decorrelate: params.decorrelate.unwrap_or(is_by_default),
+            transforms: transforms(params.transforms.as_deref(), kind),
+            regularizers: Regularizers {
+                l1: of_asked.l1,
+                l2: of_asked.l2,
+                total_variation: of_asked.total_variation,
+                blur: of_asked.blur,
+                frequency: of_asked.frequency,
+            },
+        })
+    }
+}
+
+fn check_decay(params: &MaximizeParams, kind: Kind) -> Result<(), ErrorObject> {
+    for (name, decay) in [("decay", params.decay), ("decay_time", params.decay_time)] {
+        if let Some(decay) = decay.filter(|decay| !(0.0..=4.0).contains(decay)) {
+            let message = format!("{name} {decay} is out of range; from 0 to 4 is needed");
+            return Err(ErrorObject::invalid(name, message).value(decay).expected("a number from 0 to 4"));
+        }
+    }
+    if params.decay_time.is_some() && kind != Kind::Sound {
+        return Err(ErrorObject::invalid("decay_time", "the input has no time axis; leave `decay_time` out"));
+    }
+    Ok(())
+}
+
+fn kind(model: &HeldModel, canvas: Canvas) -> Kind {
+    let axes = &model.axes[model.input().node.0];
+    let has_time = axes.contains(&AxisKind::Time) || model.seconds_per_input_step().is_some();
+    match canvas {
+        Canvas { planes: 3, .. } => Kind::Photo,
+        _ if has_time => Kind::Sound,
+        Canvas { rows: 1, .. } => Kind::Features,
+        _ => Kind::Photo,
+    }
+}
+
+/// What the front end can give, else what the description says, else anything.
+fn range(model: &HeldModel, canvas: Canvas) -> InputRange {
+    match (&model.front_end, model.value_range) {
+        (Some(front_end), _) if canvas.planes == 3 => {
+            let bounds = |channel: usize| {
+                let normalised = |level: f32| f64::from((level - front_end.mean[channel]) / front_end.std[channel]);
+                [normalised(0.0), normalised(255.0)]
+            };
+            InputRange::Bounded((0..3).map(bounds).collect())
+        }
+        (_, Some([low, high])) => InputRange::Bounded(vec![[f64::from(low), f64::from(high)]]),
+        _ => InputRange::Unbounded,
+    }
+}
+
+fn transforms(asked: Option<&[Transform]>, kind: Kind) -> Vec<LibraryTransform> {
+    let standard = || match kind {
+        Kind::Photo => LibraryTransform::standard_for_photos(),
+        Kind::Sound => LibraryTransform::standard_for_sound(),
+        Kind::Features => vec![],
+    };
+    let Some(asked) = asked else { return standard() };
+    let of_library = |transform: &Transform| match transform {
+        Transform::None => vec![],
+        Transform::Standard => standard(),
+        Transform::Pad(places) => vec![LibraryTransform::Pad(*places)],
+        Transform::Jitter(places) => vec![LibraryTransform::Jitter(*places)],
+        Transform::Scale(factors) => vec![LibraryTransform::Scale(factors.clone())],
+        Transform::Rotate(angles) => vec![LibraryTransform::Rotate(angles.clone())],
+        Transform::Shift { time, frequency } => vec![LibraryTransform::Shift { rows: *frequency, columns: *time }],
+    };
+    asked.iter().flat_map(of_library).collect()
+}
+
+/// A transform as it is written in an answer.
+fn written(transform: &LibraryTransform) -> Transform {
+    match transform {
+        LibraryTransform::Pad(places) => Transform::Pad(*places),
+        LibraryTransform::Jitter(places) => Transform::Jitter(*places),
+        LibraryTransform::Scale(factors) => Transform::Scale(factors.clone()),
+        LibraryTransform::Rotate(angles) => Transform::Rotate(angles.clone()),
+        LibraryTransform::Shift { rows, columns } => Transform::Shift { time: *columns, frequency: *rows },
+    }
+}
+
+/// What an answer is made of.
+struct Answer<'a> {
+    state: &'a State,
+    model: &'a HeldModel,
+    params: &'a MaximizeParams,
+    plan: &'a Plan,
+    shape: &'a [usize],
+}
+
+impl Answer<'_> {
+    /// Pictures as the network's input, and as a picture where one is asked.
+    fn of(&self, pictures: &[f64], title: &str) -> Result<(client_protocol::Tensor, Option<Picture>), ErrorObject> {
+        let input = self.array(self.plan.range.input(self.plan.canvas, pictures))?;
+        let shares = Array { numbers: pictures.iter().map(|number| *number as f32).collect(), ..input.clone() };
+        let has_bounds = self.plan.range != InputRange::Unbounded;
+        let picture = draw::of_found(self.params.answer.picture.as_ref(), &shares, has_bounds, title)?;
+        let mut input = input;
+        if self.params.batch == 1 {
+            input.shape.remove(0);
+            input.axes.remove(0);
+        }
+        Ok((input.encode(self.state, self.params.answer.encoding)?, picture))
+    }
+
+    fn array(&self, numbers: Vec<f64>) -> Result<Array, ErrorObject> {
+        let shape: Vec<usize> = std::iter::once(self.params.batch).chain(self.shape.iter().copied()).collect();
+        let value = Value::from_vec(numbers, &shape, Layout::Logical).map_err(|error| errors::of_model(error, None))?;
+        let prepared = PreparedInput { value: value.clone(), photo: None };
+        Array::of(&value, Some(Axis::named("input")), axes_of(self.model, &prepared, self.model.input()))
+    }
+
+    fn title(&self, step: usize) -> String {
+        format!("{} after {step} steps", title(&self.params.objective))
+    }
+
+    fn settings(&self) -> Settings {
+        let (params, plan) = (self.params, self.plan);
+        let is_spectrum = params.parameterization == Parameterization::Fourier;
+        let transforms: Vec<Transform> = plan.transforms.iter().map(written).collect();
+        let range = match &plan.range {
+            InputRange::Bounded(bounds) => json!(bounds),
+            InputRange::Unbounded => serde_json::Value::Null,
+        };
+        settings([
+            ("objective", json!(params.objective)),
+            ("parameterization", json!(params.parameterization)),
+            ("decorrelate", json!(plan.decorrelate)),
+            ("decay", json!(is_spectrum.then_some(plan.decay.0))),
+            ("decay_time", json!(plan.decay.1.filter(|_| is_spectrum))),
+            ("transforms", json!(transforms)),
+            ("regularizers", json!(params.regularizers)),
+            ("steps", json!(params.steps)),
+            ("learning_rate", json!(params.learning_rate)),
+            ("seed", json!(params.seed)),
+            ("batch", json!(params.batch)),
+            ("shape", json!(self.shape)),
+            ("value_range", range),
+        ])
+    }
+}
+
+/// An objective in words.
+fn title(objective: &Objective) -> String {
+    match objective {
+        Objective::Neuron { layer, channel, .. } => format!("a neuron of channel {channel} of {layer}"),
+        Objective::Channel { layer, channel } => format!("channel {channel} of {layer}"),
+        Objective::Layer { layer } => format!("all of {layer}"),
+        Objective::Logit { class } => format!("logit of {}", name(class)),
+        Objective::Probability { class } => format!("probability of {}", name(class)),
+        Objective::Direction { layer, .. } => format!("a direction of {layer}"),
+        Objective::Diversity { layer } => format!("diversity of {layer}"),
+        Objective::Sum { terms } => terms.iter().map(|term| title(&term.objective)).collect::<Vec<_>>().join(" and "),
+    }
+}
+
+fn name(class: &client_protocol::ClassName) -> String {
+    match class {
+        client_protocol::ClassName::Index(index) => format!("class {index}"),
+        client_protocol::ClassName::Name(name) => name.clone(),
+    }
+}

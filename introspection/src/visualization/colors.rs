@@ -1,0 +1,62 @@
+//! Colours that are as independent of each other as those of photos (lucid's `color` module; Olah et al. 2017).
+//!
+//! Its columns are what the colours of ImageNet's pixels vary along, most along the first, which is brightness: a step
+//! of equal size along each changes a picture as photos differ. Divided by the largest length of a column.
+
+use super::canvas::Canvas;
+
+const DIRECTIONS: [[f64; 3]; 3] = [[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]];
+
+/// `matrix[color][direction]`
+fn matrix() -> [[f64; 3]; 3] {
+    let length = |direction: usize| DIRECTIONS.iter().map(|row| row[direction] * row[direction]).sum::<f64>().sqrt();
+    let longest = (0..3).map(length).fold(0.0, f64::max);
+    DIRECTIONS.map(|row| row.map(|number| number / longest))
+}
+
+/// Red, green and blue of independent directions.
+///
+/// # Shapes
+/// - `numbers`: `[input, 3, row, column]`, returns the same
+pub(super) fn to_rgb(canvas: Canvas, numbers: &[f64]) -> Vec<f64> {
+    mixed(canvas, numbers, &matrix())
+}
+
+/// The gradient at the directions, from that at red, green and blue.
+pub(super) fn to_rgb_adjoint(canvas: Canvas, gradient: &[f64]) -> Vec<f64> {
+    let matrix = matrix();
+    mixed(canvas, gradient, &std::array::from_fn(|row| std::array::from_fn(|column| matrix[column][row])))
+}
+
+fn mixed(canvas: Canvas, numbers: &[f64], matrix: &[[f64; 3]; 3]) -> Vec<f64> {
+    let n_places = canvas.n_places();
+    let mut mixed = Vec::with_capacity(numbers.len());
+    for picture in numbers.chunks_exact((3 * n_places).max(1)) {
+        for row in matrix {
+            let at = |place: usize| (0..3).map(|plane| row[plane] * picture[plane * n_places + place]).sum::<f64>();
+            mixed.extend((0..n_places).map(at));
+        }
+    }
+    mixed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::check_gradient;
+    use super::*;
+
+    #[test]
+    fn the_gradient_matches_finite_differences() {
+        let canvas = Canvas { planes: 3, rows: 2, columns: 1 };
+        check_gradient(12, |at| to_rgb(canvas, at), |_, arriving| to_rgb_adjoint(canvas, arriving));
+    }
+
+    #[test]
+    fn the_first_direction_is_brightness() {
+        let canvas = Canvas { planes: 3, rows: 1, columns: 1 };
+        let rgb = to_rgb(canvas, &[1.0, 0.0, 0.0]);
+        let length = (0.26f64 * 0.26 + 2.0 * 0.27 * 0.27).sqrt();
+        assert!((rgb[0] - 0.26 / length).abs() < 1e-12 && (rgb[1] - 0.27 / length).abs() < 1e-12);
+        assert_eq!(rgb[1], rgb[2]);
+    }
+}
