@@ -120,7 +120,7 @@ fn diversity_is_its_definition() {
     let n_places = activation.len() / 15;
     let gram = |picture: usize| {
         let at = |channel: usize, place: usize| activation[(picture * 5 + channel) * n_places + place];
-        let mut gram = vec![0.0; 25];
+        let mut gram = [0.0; 25];
         for (index, number) in gram.iter_mut().enumerate() {
             *number = (0..n_places).map(|place| at(index / 5, place) * at(index % 5, place)).sum();
         }
