@@ -62,7 +62,7 @@ impl Geometry {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.input == self.output
     }
 
-    /// Whether pixels hold too few numbers to be read tap by tap, so that patches are copied.
+    /// Whether pixels hold too few numbers to be taps of their own.
     fn has_short_taps(&self) -> bool {
         const SHORT: usize = 16;
         self.groups == 1 && self.channels_in < SHORT && self.n_taps() > 1
@@ -148,8 +148,8 @@ pub(crate) enum ForwardWeights<T> {
     Depthwise { weights: Vec<T>, bias: Vec<T> },
     /// One product a group.
     Groups(Vec<Packed<T>>),
-    /// One tap, which is a patch.
-    Patches(Packed<T>),
+    /// A tap for each row of the kernel, the run of pixels under it.
+    Runs(Packed<T>),
 }
 
 impl<T: Element> ForwardWeights<T> {
@@ -164,9 +164,10 @@ impl<T: Element> ForwardWeights<T> {
             let bias = bias.map_or_else(|| vec![T::zero(); geometry.channels_out], <[T]>::to_vec);
             return ForwardWeights::Depthwise { weights: depthwise_weights(geometry, weights), bias };
         }
-        if geometry.has_short_taps() {
-            let weight = |_, step: usize, column| weights[geometry.weight(column, step % ins, taps[step / ins])];
-            return ForwardWeights::Patches(Packed::new([1, taps.len() * ins, outs], bias, weight));
+        if geometry.has_short_taps() && geometry.dilation[1] == 1 {
+            let [rows, columns] = geometry.kernel;
+            let weight = |row, step: usize, column| weights[geometry.weight(column, step % ins, [row, step / ins])];
+            return ForwardWeights::Runs(Packed::new([rows, columns * ins, outs], bias, weight));
         }
         let of_group = |group: usize| {
             let weight = |tap: usize, step, column| weights[geometry.weight(group * outs + column, step, taps[tap])];
@@ -195,7 +196,7 @@ impl<T: Element> ForwardWeights<T> {
                     convolve_group(geometry, group, input, weights, finish, &mut output);
                 }
             }
-            ForwardWeights::Patches(weights) => convolve_patches(geometry, input, weights, finish, &mut output),
+            ForwardWeights::Runs(weights) => convolve_runs(geometry, input, weights, finish, &mut output),
         }
         output
     }
@@ -205,7 +206,7 @@ impl<T: Element> ForwardWeights<T> {
         match self {
             ForwardWeights::Depthwise { weights, bias } => (weights.len() + bias.len()) * size_of::<T>(),
             ForwardWeights::Groups(groups) => groups.iter().map(Packed::bytes).sum(),
-            ForwardWeights::Patches(weights) => weights.bytes(),
+            ForwardWeights::Runs(weights) => weights.bytes(),
         }
     }
 }
@@ -237,51 +238,46 @@ fn convolve_group<T: Element>(
     TapProduct { input, weights: weights.right(), n_rows, places, target, finish }.run(output, Threads::All);
 }
 
-fn convolve_patches<T: Element>(
+/// Pixels of few numbers: the runs of pixels under each row of the kernel are its taps, in an image with its padding.
+fn convolve_runs<T: Element>(
     geometry: &Geometry,
     input: &[T],
     weights: &Packed<T>,
     finish: Finish<'_, T>,
     output: &mut [T],
 ) {
-    const PIXELS: usize = 256;
-    let patch = geometry.n_taps() * geometry.channels_in;
-    output.par_chunks_mut(PIXELS * geometry.channels_out).enumerate().for_each(|(band, output)| {
-        let n_rows = output.len() / geometry.channels_out;
-        let mut patches = vec![T::zero(); n_rows * patch];
-        for (row, patch) in patches.chunks_exact_mut(patch).enumerate() {
-            copy_patch(geometry, input, band * PIXELS + row, patch);
+    let channels = geometry.channels_in;
+    let extent = |axis: usize| {
+        (geometry.output[axis] - 1) * geometry.stride[axis] + (geometry.kernel[axis] - 1) * geometry.dilation[axis] + 1
+    };
+    let (rows, row_length) = (extent(0), extent(1) * channels);
+    let padded = with_padding(geometry, input, rows, row_length);
+    let places = |row: usize, places: &mut [usize]| {
+        let (image, [row, column]) = place(row, geometry.output);
+        let first = (image * rows + row * geometry.stride[0]) * row_length + column * geometry.stride[1] * channels;
+        for (tap_row, place) in places.iter_mut().enumerate() {
+            *place = first + tap_row * geometry.dilation[0] * row_length;
         }
-        let places = |row: usize, places: &mut [usize]| places[0] = row * patch;
-        let target = Target::Every { first: 0, stride: geometry.channels_out };
-        TapProduct { input: &patches, weights: weights.right(), n_rows, places, target, finish }
-            .run(output, Threads::One);
-    });
+    };
+    let (n_rows, target) = (geometry.n_output_pixels(), Target::Every { first: 0, stride: geometry.channels_out });
+    TapProduct { input: &padded, weights: weights.right(), n_rows, places, target, finish }.run(output, Threads::All);
 }
 
-/// Copies the patch under one output pixel into zeros.
-fn copy_patch<T: Element>(geometry: &Geometry, input: &[T], output_pixel: usize, patch: &mut [T]) {
-    let channels = geometry.channels_in;
-    let (image, [row, column]) = place(output_pixel, geometry.output);
-    for (tap_row, run) in patch.chunks_exact_mut(geometry.kernel[1] * channels).enumerate() {
-        let Some(row) = geometry.read_by(0, row, tap_row) else { continue };
-        let first = geometry.read_by(1, column, 0);
-        let last = geometry.read_by(1, column, geometry.kernel[1] - 1);
-        match first.zip(last) {
-            Some((first, _)) if geometry.dilation[1] == 1 => {
-                let start = pixel(image, [row, first], geometry.input) * channels;
-                run.copy_from_slice(&input[start..start + run.len()]);
-            }
-            _ => {
-                for (tap_column, numbers) in run.chunks_exact_mut(channels).enumerate() {
-                    if let Some(column) = geometry.read_by(1, column, tap_column) {
-                        let start = pixel(image, [row, column], geometry.input) * channels;
-                        numbers.copy_from_slice(&input[start..start + channels]);
-                    }
-                }
-            }
+/// Images with as many rows, of as many numbers, as the kernel passes over: with the padding, and without what it does
+/// not reach at the end.
+fn with_padding<T: Element>(geometry: &Geometry, input: &[T], rows: usize, row_length: usize) -> Vec<T> {
+    let own_row = geometry.input[1] * geometry.channels_in;
+    let before = geometry.padding[1] * geometry.channels_in;
+    let n = own_row.min(row_length.saturating_sub(before));
+    let mut padded = zeros(geometry.batch * rows * row_length);
+    padded.par_chunks_exact_mut(row_length).enumerate().for_each(|(index, padded)| {
+        let (image, row) = (index / rows, index % rows);
+        if let Some(row) = row.checked_sub(geometry.padding[0]).filter(|row| *row < geometry.input[0]) {
+            padded[before.min(row_length)..][..n]
+                .copy_from_slice(&input[pixel(image, [row, 0], geometry.input) * geometry.channels_in..][..n]);
         }
-    }
+    });
+    padded
 }
 
 /// Weights, packed for the gradient to the input.
@@ -291,6 +287,8 @@ pub(crate) enum BackwardWeights<T> {
     Depthwise(Vec<(Phase, Vec<T>)>),
     /// One for each place between two strides.
     Phases(Vec<(Phase, Vec<Packed<T>>)>),
+    /// `[out] → [tap row, tap column, in]`: what an output pixel gives to its patch.
+    Patches(Packed<T>),
 }
 
 /// Input pixels at one place between two strides: the kernel's taps that can reach them.
@@ -352,6 +350,11 @@ impl<T: Element> BackwardWeights<T> {
             return BackwardWeights::Depthwise(Phase::all(geometry).map(of_phase).collect());
         }
         let (ins, outs) = (geometry.in_per_group(), geometry.out_per_group());
+        if geometry.has_short_taps() {
+            let (ins, taps) = (geometry.channels_in, geometry.taps().collect::<Vec<_>>());
+            let weight = |_, out, column: usize| weights[geometry.weight(out, column % ins, taps[column / ins])];
+            return BackwardWeights::Patches(Packed::new([1, outs, taps.len() * ins], None, weight));
+        }
         let of_phase = |phase: Phase| {
             let of_group = |group: usize| {
                 let weight =
@@ -383,6 +386,7 @@ impl<T: Element> BackwardWeights<T> {
                     }
                 }
             }
+            BackwardWeights::Patches(weights) => patches_gradient(geometry, weights, gradient, finish, &mut input),
         }
         input
     }
@@ -392,6 +396,7 @@ impl<T: Element> BackwardWeights<T> {
         match self {
             BackwardWeights::Depthwise(phases) => phases.iter().map(|(_, weights)| size_of_val(&weights[..])).sum(),
             BackwardWeights::Phases(phases) => phases.iter().flat_map(|(_, groups)| groups).map(Packed::bytes).sum(),
+            BackwardWeights::Patches(weights) => weights.bytes(),
         }
     }
 }
@@ -439,6 +444,78 @@ fn phase_gradient<T: Element>(
     };
     let product = TapProduct { input: gradient, weights: weights.right(), n_rows, places, target, finish };
     product.run(input, Threads::All);
+}
+
+/// A band of input rows a task: the patches of each row of output pixels above it, added into zeros.
+fn patches_gradient<T: Element>(
+    geometry: &Geometry,
+    weights: &Packed<T>,
+    gradient: &[T],
+    finish: Finish<'_, T>,
+    input: &mut [T],
+) {
+    const TASKS_PER_THREAD: usize = 3;
+    let (channels, outs) = (geometry.channels_in, geometry.channels_out);
+    let ([rows, columns], [out_rows, out_columns]) = (geometry.input, geometry.output);
+    let patch = geometry.n_taps() * channels;
+    // Bands share the rows of outputs that reach into both, so that they are not worth being small.
+    let n_bands = (TASKS_PER_THREAD * rayon::current_num_threads()).div_ceil(geometry.batch);
+    let band = rows.div_ceil(n_bands).max(2 * geometry.kernel[0]);
+    let bands_of_image = rows.div_ceil(band);
+    let row_length = columns * channels;
+    let images = input.chunks_exact_mut(rows * row_length);
+    let bands: Vec<&mut [T]> = images.flat_map(|image| image.chunks_mut(band * row_length)).collect();
+    bands.into_par_iter().enumerate().for_each_init(Vec::new, |patches: &mut Vec<T>, (nth, input)| {
+        let (image, first_row) = (nth / bands_of_image, nth % bands_of_image * band);
+        let n_rows = input.len() / row_length;
+        patches.resize(out_columns * patch, T::zero());
+        for out_row in 0..out_rows {
+            let tap_rows = (0..geometry.kernel[0]).filter_map(|tap| {
+                let row = geometry.read_by(0, out_row, tap)?.checked_sub(first_row)?;
+                (row < n_rows).then_some((tap, row))
+            });
+            let tap_rows: Vec<(usize, usize)> = tap_rows.collect();
+            if tap_rows.is_empty() {
+                continue;
+            }
+            let first = pixel(image, [out_row, 0], geometry.output) * outs;
+            let places = |row: usize, places: &mut [usize]| places[0] = first + row * outs;
+            let target = Target::Every { first: 0, stride: patch };
+            let (weights, finish) = (weights.right(), Finish::none());
+            TapProduct { input: gradient, weights, n_rows: out_columns, places, target, finish }
+                .run(patches, Threads::One);
+            for (tap_row, row) in tap_rows {
+                let input = &mut input[row * row_length..][..row_length];
+                for (out_column, patch) in patches.chunks_exact(patch).enumerate() {
+                    let run = &patch[tap_row * geometry.kernel[1] * channels..][..geometry.kernel[1] * channels];
+                    add_run(geometry, out_column, run, input);
+                }
+            }
+        }
+        let place = (image * rows + first_row) * row_length;
+        finish.apply_at(place, input);
+    });
+}
+
+/// Adds what one output pixel gives to a row of input pixels.
+///
+/// # Shapes
+/// - `run`: `[tap column, in]`, `input`: `[column, in]`
+fn add_run<T: Element>(geometry: &Geometry, out_column: usize, run: &[T], input: &mut [T]) {
+    let channels = geometry.channels_in;
+    let add = |sums: &mut [T], run: &[T]| sums.iter_mut().zip(run).for_each(|(sum, &part)| *sum += part);
+    let first = geometry.read_by(1, out_column, 0);
+    let last = geometry.read_by(1, out_column, geometry.kernel[1] - 1);
+    match first.zip(last) {
+        Some((first, _)) if geometry.dilation[1] == 1 => add(&mut input[first * channels..][..run.len()], run),
+        _ => {
+            for (tap, run) in run.chunks_exact(channels).enumerate() {
+                if let Some(column) = geometry.read_by(1, out_column, tap) {
+                    add(&mut input[column * channels..][..channels], run);
+                }
+            }
+        }
+    }
 }
 
 /// A row of input pixels a task.

@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::convolution::Geometry;
+use super::convolution::{Geometry, pixel};
+use super::vectorized::pool::{TapsOfRow, gather, largest};
 use super::zeros;
 use crate::element::Element;
 
@@ -11,19 +12,15 @@ use crate::element::Element;
 /// # Shapes
 /// - `input`: `[batch, rows, columns, channels]`; returns `[batch, output rows, output columns, channels]`
 pub(crate) fn max_pool<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<T> {
-    let channels = geometry.channels_in;
-    let mut output = vec![T::neg_infinity(); geometry.n_output_pixels() * channels];
-    let row = geometry.output[1] * channels;
-    output.par_chunks_mut(row.max(1)).enumerate().for_each(|(row, output)| {
-        for (column, maxima) in output.chunks_exact_mut(channels).enumerate() {
-            for (_, pixel) in geometry.pixels_under(row * geometry.output[1] + column) {
-                for (maximum, &number) in maxima.iter_mut().zip(&input[pixel * channels..][..channels]) {
-                    *maximum = if number > *maximum { number } else { *maximum };
-                }
-            }
-        }
-    });
-    output
+    let mut maxima = zeros(geometry.n_output_pixels() * geometry.channels_in);
+    let row = geometry.output[1] * geometry.channels_in;
+    let of_rows = |(taps, winners): &mut (TapsOfRow, Vec<u32>), (row, maxima): (usize, &mut [T])| {
+        winners.resize(maxima.len(), 0);
+        read_by_row(geometry, row, taps);
+        largest(input, taps, maxima, winners);
+    };
+    maxima.par_chunks_mut(row.max(1)).enumerate().for_each_init(Default::default, of_rows);
+    maxima
 }
 
 /// For each output of [`max_pool`] the tap that won, the first of equals.
@@ -31,29 +28,24 @@ pub(crate) fn max_pool<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<T> {
 /// # Shapes
 /// - returns `[batch, output rows, output columns, channels]`
 pub(crate) fn winners<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<u32> {
-    let channels = geometry.channels_in;
-    let mut winners = vec![0; geometry.n_output_pixels() * channels];
-    let row = geometry.output[1] * channels;
-    winners.par_chunks_mut(row.max(1)).enumerate().for_each(|(row, winners)| {
-        let mut maxima = vec![T::neg_infinity(); channels];
-        for (column, winners) in winners.chunks_exact_mut(channels).enumerate() {
-            maxima.fill(T::neg_infinity());
-            // Where nothing is larger than minus infinity, the first tap that has a pixel wins.
-            let mut taps = geometry.pixels_under(row * geometry.output[1] + column).peekable();
-            if let Some((first, _)) = taps.peek() {
-                winners.fill(*first as u32);
-            }
-            for (tap, pixel) in taps {
-                let numbers = &input[pixel * channels..][..channels];
-                for ((winner, maximum), &number) in winners.iter_mut().zip(&mut maxima).zip(numbers) {
-                    let wins = number > *maximum;
-                    *maximum = if wins { number } else { *maximum };
-                    *winner = if wins { tap as u32 } else { *winner };
-                }
-            }
-        }
-    });
+    let mut winners = vec![0; geometry.n_output_pixels() * geometry.channels_in];
+    let row = geometry.output[1] * geometry.channels_in;
+    let of_rows = |(taps, maxima): &mut (TapsOfRow, Vec<T>), (row, winners): (usize, &mut [u32])| {
+        maxima.resize(winners.len(), T::zero());
+        read_by_row(geometry, row, taps);
+        largest(input, taps, maxima, winners);
+    };
+    winners.par_chunks_mut(row.max(1)).enumerate().for_each_init(Default::default, of_rows);
     winners
+}
+
+/// What each pixel of a row of outputs reads.
+fn read_by_row(geometry: &Geometry, row: usize, taps: &mut TapsOfRow) {
+    taps.clear();
+    for column in 0..geometry.output[1] {
+        let pixels = geometry.pixels_under(row * geometry.output[1] + column);
+        taps.push(pixels.map(|(tap, pixel)| (tap, pixel * geometry.channels_in)));
+    }
 }
 
 /// The gradient of [`max_pool`] to its input: all of it to each window's winner.
@@ -68,20 +60,18 @@ pub(crate) fn max_pool_gradient<T: Element>(
     rows: &[usize],
 ) -> Vec<T> {
     let (channels, [in_rows, in_columns]) = (geometry.channels_in, geometry.input);
-    let out_image = geometry.output[0] * geometry.output[1];
+    let image = pixel(1, [0, 0], geometry.output) * channels;
     let mut passed = zeros(rows.len() * in_rows * in_columns * channels);
     // Each input pixel gathers from the windows above it, so that no two threads write to one place.
-    passed.par_chunks_mut((in_columns * channels).max(1)).enumerate().for_each(|(index, passed)| {
+    let of_rows = |taps: &mut TapsOfRow, (index, passed): (usize, &mut [T])| {
         let (pair, row) = (index / in_rows, index % in_rows);
-        for (column, passed) in passed.chunks_exact_mut(channels).enumerate() {
-            for (tap, window) in geometry.windows_over([row, column]) {
-                let won = &winners[(rows[pair] * out_image + window) * channels..][..channels];
-                let arrived = &gradient[(pair * out_image + window) * channels..][..channels];
-                for ((passed, &winner), &arrived) in passed.iter_mut().zip(won).zip(arrived) {
-                    *passed += if winner == tap as u32 { arrived } else { T::zero() };
-                }
-            }
+        taps.clear();
+        for column in 0..in_columns {
+            taps.push(geometry.windows_over([row, column]).map(|(tap, window)| (tap, window * channels)));
         }
-    });
+        let (winners, gradient) = (&winners[rows[pair] * image..][..image], &gradient[pair * image..][..image]);
+        gather(winners, gradient, taps, passed);
+    };
+    passed.par_chunks_mut((in_columns * channels).max(1)).enumerate().for_each_init(TapsOfRow::default, of_rows);
     passed
 }

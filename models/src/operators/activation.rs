@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::{Backward, Family, Operator};
 use crate::element::{Element, with_element};
 use crate::error::Result;
+use crate::kernels::vectorized::finish::Clamp;
 use crate::kernels::zeros;
 use crate::value::Value;
 
@@ -232,16 +233,11 @@ impl Activation {
     fn forward_as<T: Element>(&self, input: &Value) -> Result<Value> {
         let numbers = input.numbers::<T>()?;
         let mut output = zeros(numbers.len());
-        let function = self.function;
-        output.par_chunks_mut(GRAIN).zip(numbers.par_chunks(GRAIN)).for_each(|(output, numbers)| match function {
-            // The common one by itself, so that the compiler sees a loop without a branch.
-            PointwiseFunction::Relu => {
-                output
-                    .iter_mut()
-                    .zip(numbers)
-                    .for_each(|(output, &x)| *output = if x > T::zero() { x } else { T::zero() });
-            }
-            _ => output.iter_mut().zip(numbers).for_each(|(output, &x)| *output = function.value(x)),
+        let (function, bounds) = (self.function, self.function.bounds());
+        let clamp = bounds.map(|(low, high)| Clamp { low: T::of(low), high: T::of(high) });
+        output.par_chunks_mut(GRAIN).zip(numbers.par_chunks(GRAIN)).for_each(|(output, numbers)| match clamp {
+            Some(clamp) => clamp.of_all(numbers, output),
+            None => output.iter_mut().zip(numbers).for_each(|(output, &x)| *output = function.value(x)),
         });
         Value::from_vec(output, input.shape(), input.layout())
     }

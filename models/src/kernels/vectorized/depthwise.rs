@@ -41,9 +41,29 @@ pub(crate) fn weigh_taps<T: Element>(
         place => input[place..place + n_channels].as_ptr(),
     };
     let taps: Vec<*const T> = places.iter().map(tap_at).collect();
-    let job = WeighTaps { taps: &taps, n_taps, weights, bias, finish, gate, stride, output };
+    let groups = places.chunks(PIXELS * n_taps).map(|places| step_between(places, n_taps)).collect();
+    let job = WeighTaps { taps: &taps, groups, n_taps, weights, bias, finish, gate, stride, output };
     // SAFETY: every tap points to as many numbers as there are channels, of which there are enough for a register.
     unsafe { T::vectorized(job) };
+}
+
+/// How far the taps of each of [`PIXELS`] pixels lie from those of the pixel before, where that is the same for all and
+/// none is outside: only the first pixel's taps have to be looked up then.
+///
+/// # Shapes
+/// - `places`: `[pixel, tap]`
+fn step_between(places: &[usize], n_taps: usize) -> Option<usize> {
+    let mut pixels = places.chunks_exact(n_taps);
+    let mut before = pixels.next()?;
+    let step = pixels.clone().next()?[0].checked_sub(before[0])?;
+    let mut n_pixels = 1;
+    for pixel in pixels {
+        if !before.iter().zip(pixel).all(|(before, place)| *place != OUTSIDE && *before + step == *place) {
+            return None;
+        }
+        (before, n_pixels) = (pixel, n_pixels + 1);
+    }
+    (n_pixels == PIXELS).then_some(step)
 }
 
 /// The same for fewer channels than a register has lanes.
@@ -74,6 +94,8 @@ fn weigh_few_channels<T: Element>(
 struct WeighTaps<'a, T> {
     /// `[pixel, tap]`
     taps: &'a [*const T],
+    /// For each [`PIXELS`] pixels [`step_between`] them.
+    groups: Vec<Option<usize>>,
     n_taps: usize,
     weights: &'a [T],
     bias: &'a [T],
@@ -92,47 +114,80 @@ impl<T: Element> Loop<T> for WeighTaps<'_, T> {
         let n_channels = self.bias.len();
         let n_pixels = self.taps.len() / self.n_taps;
         let output = self.output.as_mut_ptr();
-        for first in (0..n_channels).step_by(L::WIDTH) {
-            // The last register overlaps the one before where the channels do not come out even.
-            let channel = first.min(n_channels - L::WIDTH);
-            let mut pixel = 0;
-            // SAFETY: `channel + WIDTH` is within the channels of every tap, weight, bias and pixel.
-            unsafe {
-                while pixel + PIXELS <= n_pixels {
-                    self.weigh::<L, PIXELS>(pixel, channel, output);
-                    pixel += PIXELS;
-                }
-                while pixel < n_pixels {
-                    self.weigh::<L, 1>(pixel, channel, output);
-                    pixel += 1;
-                }
+        let mut channel = 0;
+        // SAFETY: registers end within the channels of every tap, weight, bias and pixel.
+        unsafe {
+            while channel + 2 * L::WIDTH <= n_channels {
+                self.all_pixels::<L, 2>(n_pixels, channel, output);
+                channel += 2 * L::WIDTH;
+            }
+            while channel < n_channels {
+                // The last register overlaps the one before where the channels do not come out even.
+                self.all_pixels::<L, 1>(n_pixels, channel.min(n_channels - L::WIDTH), output);
+                channel += L::WIDTH;
             }
         }
     }
 }
 
 impl<T: Element> WeighTaps<'_, T> {
-    /// One register of channels of `N` pixels.
+    /// `V` registers of channels of all pixels.
     ///
     /// # Safety
-    /// As [`WeighTaps::run`], with a register's channels from `channel` on.
+    /// As [`WeighTaps::run`], with so many channels from `channel` on.
     #[inline(always)]
-    unsafe fn weigh<L: Lanes<Number = T>, const N: usize>(&self, first: usize, channel: usize, output: *mut T) {
+    unsafe fn all_pixels<L: Lanes<Number = T>, const V: usize>(&self, n_pixels: usize, channel: usize, output: *mut T) {
+        // SAFETY: the caller's word; a group with a step has all its pixels.
+        unsafe {
+            for (group, step) in self.groups.iter().enumerate() {
+                let first = group * PIXELS;
+                if let Some(step) = *step {
+                    self.weigh::<L, PIXELS, V>(first, channel, output, |taps, tap, pixel| {
+                        (*taps.add(tap)).wrapping_add(pixel * step)
+                    });
+                    continue;
+                }
+                for pixel in first..n_pixels.min(first + PIXELS) {
+                    self.weigh::<L, 1, V>(pixel, channel, output, |taps, tap, _| *taps.add(tap));
+                }
+            }
+        }
+    }
+
+    /// `V` registers of channels of `N` pixels, whose taps `at` finds from those of the first pixel.
+    ///
+    /// # Safety
+    /// As [`WeighTaps::all_pixels`].
+    #[inline(always)]
+    unsafe fn weigh<L: Lanes<Number = T>, const N: usize, const V: usize>(
+        &self,
+        first: usize,
+        channel: usize,
+        output: *mut T,
+        at: impl Fn(*const *const T, usize, usize) -> *const T,
+    ) {
         let (n_channels, n_taps) = (self.bias.len(), self.n_taps);
         // SAFETY: the caller's word.
         unsafe {
-            let mut sums = [L::load(self.bias.as_ptr().add(channel)); N];
+            let taps = self.taps.as_ptr().add(first * n_taps);
+            let bias: [L::Vector; V] = std::array::from_fn(|v| L::load(self.bias.as_ptr().add(channel + v * L::WIDTH)));
+            let mut sums = [bias; N];
             for tap in 0..n_taps {
-                let weight = L::load(self.weights.as_ptr().add(tap * n_channels + channel));
+                let weights = self.weights.as_ptr().add(tap * n_channels + channel);
+                let weights: [L::Vector; V] = std::array::from_fn(|v| L::load(weights.add(v * L::WIDTH)));
                 for pixel in 0..N {
-                    let input = L::load((*self.taps.as_ptr().add((first + pixel) * n_taps + tap)).add(channel));
-                    sums[pixel] = L::multiply_add(input, weight, sums[pixel]);
+                    let input = at(taps, tap, pixel).add(channel);
+                    for v in 0..V {
+                        sums[pixel][v] = L::multiply_add(L::load(input.add(v * L::WIDTH)), weights[v], sums[pixel][v]);
+                    }
                 }
             }
-            for (pixel, sum) in sums.into_iter().enumerate() {
-                let at = (first + pixel) * self.stride * n_channels + channel;
-                let gate = self.finish.gate.map(|gate| (self.gate.as_ptr().add(at), gate.bounds));
-                L::store(output.add(at), Finish::of_register::<L>(self.finish.clamp, gate, sum));
+            for (pixel, sums) in sums.into_iter().enumerate() {
+                for (v, sum) in sums.into_iter().enumerate() {
+                    let at = (first + pixel) * self.stride * n_channels + channel + v * L::WIDTH;
+                    let gate = self.finish.gate.map(|gate| (self.gate.as_ptr().add(at), gate.bounds));
+                    L::store(output.add(at), Finish::of_register::<L>(self.finish.clamp, gate, sum));
+                }
             }
         }
     }
@@ -150,8 +205,16 @@ mod tests {
             let input: Vec<f32> = (0..20 * n_channels).map(|i| (i % 13) as f32 - 6.0).collect();
             let weights: Vec<f32> = (0..n_taps * n_channels).map(|i| (i % 7) as f32 - 3.0).collect();
             let bias: Vec<f32> = (0..n_channels).map(|i| i as f32).collect();
-            let places: Vec<usize> =
-                (0..n_pixels * n_taps).map(|i| if i % 4 == 3 { OUTSIDE } else { (i * 5 % 20) * n_channels }).collect();
+            // Four neighbours, then pixels anywhere.
+            let place = |i: usize| match i {
+                i if i < 4 * n_taps => 2 * (i / n_taps) + i % n_taps,
+                i if i % 4 == 3 => OUTSIDE,
+                i => i * 5 % 20,
+            };
+            let places: Vec<usize> = (0..n_pixels * n_taps)
+                .map(place)
+                .map(|place| if place == OUTSIDE { OUTSIDE } else { place * n_channels })
+                .collect();
             let mut output = vec![0.0; n_pixels * n_channels];
             let finish = Finish::clamp(Clamp { low: -5.0, high: 30.0 });
             weigh_taps(&input, &places, &weights, &bias, finish, &[], 1, &mut output);

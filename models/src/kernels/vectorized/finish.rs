@@ -1,6 +1,7 @@
 //! What happens to a sum as it is stored.
 
 use super::lanes::Lanes;
+use super::run::Loop;
 use crate::element::Element;
 
 /// The bounds of a rectifier.
@@ -20,6 +21,25 @@ impl<T: Element> Clamp<T> {
     pub(crate) fn of(self, number: T) -> T {
         let raised = if self.low > number { self.low } else { number };
         if self.high < raised { self.high } else { raised }
+    }
+
+    /// Many numbers.
+    pub(crate) fn of_all(self, numbers: &[T], clamped: &mut [T]) {
+        // SAFETY: the loop reads and writes slices alone.
+        unsafe { T::vectorized(ClampAll { clamp: self, numbers, clamped }) };
+    }
+}
+
+struct ClampAll<'a, T> {
+    clamp: Clamp<T>,
+    numbers: &'a [T],
+    clamped: &'a mut [T],
+}
+
+impl<T: Element> Loop<T> for ClampAll<'_, T> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Number = T>>(self) {
+        self.clamped.iter_mut().zip(self.numbers).for_each(|(clamped, &number)| *clamped = self.clamp.of(number));
     }
 }
 
@@ -76,14 +96,18 @@ impl<'a, T: Element> Finish<'a, T> {
 
     /// Finishes all of an output that was stored unfinished.
     pub(crate) fn apply(&self, stored: &mut [T]) {
+        let image = self.gate.map_or(stored.len(), |gate| gate.image).max(1);
+        stored.chunks_mut(image).enumerate().for_each(|(nth, stored)| self.apply_at(nth * image, stored));
+    }
+
+    /// Finishes a part, within one image, of an output that was stored unfinished.
+    pub(crate) fn apply_at(&self, place: usize, stored: &mut [T]) {
         if self.clamp != Clamp::none() {
             stored.iter_mut().for_each(|number| *number = self.clamp.of(*number));
         }
         if let Some(gate) = &self.gate {
-            for (nth, image) in stored.chunks_exact_mut(gate.image).enumerate() {
-                let values = gate.at(nth * gate.image, gate.image);
-                image.iter_mut().zip(values).for_each(|(number, &value)| *number = gate.of(*number, value));
-            }
+            let values = gate.at(place, stored.len());
+            stored.iter_mut().zip(values).for_each(|(number, &value)| *number = gate.of(*number, value));
         }
     }
 

@@ -18,6 +18,7 @@ mod instructions;
 mod lanes;
 pub(crate) mod matrix;
 mod plain;
+pub(crate) mod pool;
 pub(crate) mod rows;
 mod run;
 pub(crate) mod taps;

@@ -90,8 +90,13 @@ impl Vectorized for f64 {
 
     #[allow(private_bounds)]
     unsafe fn vectorized(job: impl Loop<f64>) {
-        // SAFETY: plain lanes ask nothing of the processor; the rest is the caller's word.
-        unsafe { job.run::<Plain<f64>>() }
+        // SAFETY: plain lanes ask nothing of the processor beyond what it is compiled for, and `Instructions::active`
+        // names only what this processor has; the rest is the caller's word.
+        match Instructions::active() {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 | Instructions::Avx2 => unsafe { plain_with_avx2(job) },
+            _ => unsafe { job.run::<Plain<f64>>() },
+        }
     }
 }
 
@@ -107,4 +112,11 @@ unsafe fn with_avx512(job: impl Loop<f32>) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn with_avx2(job: impl Loop<f32>) {
     unsafe { job.run::<Avx2>() }
+}
+
+/// Plain lanes, of which the compiler makes registers.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn plain_with_avx2(job: impl Loop<f64>) {
+    unsafe { job.run::<Plain<f64>>() }
 }

@@ -24,6 +24,9 @@ const FEW_COLUMNS: usize = 4;
 /// Rows whose sums with a few columns are kept in registers together.
 const ROWS_OF_FEW: usize = 4;
 
+/// How much of a panel stays in a core's nearest cache while all rows of a block pass over it.
+const BYTES_OF_PANEL: usize = 16 << 10;
+
 /// How many taps ahead a tap of one register is fetched.
 const TAPS_AHEAD: usize = 8;
 
@@ -294,7 +297,10 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
         // Neighbouring rows of a convolution share most of their taps.
         let fresh = self.weights.length * self.weights.n_taps.min(3);
         let tiles = (NUMBERS_IN_CACHE / fresh.max(1) / T::tile_rows()).clamp(*TILES.start(), *TILES.end());
-        let (block, n_rows) = (tiles * T::tile_rows(), self.n_rows);
+        // A few rows more than a block are one block, since every block fetches all weights.
+        let n_rows = self.n_rows;
+        let n_blocks = (n_rows + tiles * T::tile_rows() / 2) / (tiles * T::tile_rows());
+        let block = n_rows.div_ceil(n_blocks.max(1)).next_multiple_of(T::tile_rows());
         (0..n_rows.div_ceil(block)).map(move |nth| nth * block..n_rows.min((nth + 1) * block))
     }
 
@@ -375,6 +381,10 @@ impl<T: Element> Loop<T> for Block<'_, T> {
             // SAFETY: the caller's word.
             return unsafe { self.multiply_few_columns::<L>() };
         }
+        let slabs = Slab::all(n_taps, weights.length, BYTES_OF_PANEL / (width * size_of::<T>()));
+        // `[row][column of the panel]`, between one slab and the next.
+        let n_sums = if slabs.len() > 1 { self.targets.len() * width } else { 0 };
+        let mut sums = vec![T::zero(); n_sums];
         for panel in self.panels {
             let first = panel * width;
             let n_columns = width.min(weights.n_columns - first);
@@ -384,26 +394,57 @@ impl<T: Element> Loop<T> for Block<'_, T> {
                 _ if n_columns > L::WIDTH => (first * weights.depth(), width),
                 _ => (first * weights.depth(), L::WIDTH),
             };
-            let panel_numbers = &weights.numbers[begin..];
-            for (tile, targets) in self.targets.chunks(L::ROWS).enumerate() {
-                let job = Tile {
-                    taps: self.taps[tile * L::ROWS * n_taps..].as_ptr(),
-                    n_taps,
-                    length: weights.length,
-                    weights: panel_numbers.as_ptr(),
-                    row_stride,
-                    bias: weights.bias[first..].as_ptr(),
-                    finish: self.finish,
-                    targets,
-                    gates: self.gates.get(tile * L::ROWS..).unwrap_or_default(),
-                    first,
-                    n_columns,
-                };
-                // SAFETY: the caller's word for taps and targets; the panel has as many numbers as taps, steps and
-                // its (padded) columns say, and so has the bias.
-                unsafe { if n_columns > L::WIDTH { job.of_rows::<L, VECTORS>() } else { job.of_rows::<L, 1>() } }
+            for (nth, slab) in slabs.iter().enumerate() {
+                let panel_numbers = &weights.numbers[begin + slab.depth_before(weights.length) * row_stride..];
+                for (tile, targets) in self.targets.chunks(L::ROWS).enumerate() {
+                    let job = Tile {
+                        taps: self.taps[tile * L::ROWS * n_taps..].as_ptr(),
+                        slab: slab.clone(),
+                        weights: panel_numbers.as_ptr(),
+                        row_stride,
+                        bias: weights.bias[first..].as_ptr(),
+                        sums: sums.as_mut_ptr().wrapping_add(tile * L::ROWS * width),
+                        is_first: nth == 0,
+                        is_last: nth + 1 == slabs.len(),
+                        finish: self.finish,
+                        targets,
+                        gates: self.gates.get(tile * L::ROWS..).unwrap_or_default(),
+                        first,
+                        n_columns,
+                    };
+                    // SAFETY: the caller's word for taps and targets; the panel has as many numbers as taps, steps and
+                    // its (padded) columns say, and so has the bias; there are sums for each row.
+                    unsafe { if n_columns > L::WIDTH { job.of_rows::<L, VECTORS>() } else { job.of_rows::<L, 1>() } }
+                }
             }
         }
+    }
+}
+
+/// A part of a product's depth: some steps of some taps, all steps where there are several taps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Slab {
+    taps: std::ops::Range<usize>,
+    steps: std::ops::Range<usize>,
+}
+
+impl Slab {
+    /// A product's depth in parts, of which a panel has at most so many steps.
+    fn all(n_taps: usize, length: usize, most: usize) -> Vec<Slab> {
+        let ranges = |total: usize, part: usize| (0..total).step_by(part).map(move |at| at..total.min(at + part));
+        if length > most {
+            let part = length.div_ceil(length.div_ceil(most));
+            let of_tap = |tap| ranges(length, part).map(move |steps| Slab { taps: tap..tap + 1, steps });
+            return (0..n_taps).flat_map(of_tap).collect();
+        }
+        let n_parts = n_taps.div_ceil(most / length.max(1));
+        let part = n_taps.div_ceil(n_parts.max(1)).max(1);
+        ranges(n_taps, part).map(|taps| Slab { taps, steps: 0..length }).collect()
+    }
+
+    /// Steps of the product that come before it.
+    fn depth_before(&self, length: usize) -> usize {
+        self.taps.start * length + self.steps.start
     }
 }
 
@@ -495,11 +536,15 @@ impl<T: Element> Block<'_, T> {
 /// A few rows times one panel.
 struct Tile<'a, T> {
     taps: *const *const T,
-    n_taps: usize,
-    length: usize,
+    slab: Slab,
+    /// Those of the slab.
     weights: *const T,
     row_stride: usize,
     bias: *const T,
+    /// `[row][column of the panel]`, what the slabs before add up to.
+    sums: *mut T,
+    is_first: bool,
+    is_last: bool,
     finish: Finish<'a, T>,
     targets: &'a [*mut T],
     gates: &'a [&'a [T]],
@@ -514,19 +559,20 @@ impl<T: Element> Tile<'_, T> {
     unsafe fn of_rows<L: Lanes<Number = T>, const N: usize>(&self) {
         // SAFETY: the caller's word.
         unsafe {
+            // Tiles of more rows than these lanes have are not even compiled.
             match self.targets.len() {
                 1 => self.multiply::<L, 1, N>(),
                 2 => self.multiply::<L, 2, N>(),
                 3 => self.multiply::<L, 3, N>(),
                 4 => self.multiply::<L, 4, N>(),
-                5 => self.multiply::<L, 5, N>(),
-                6 => self.multiply::<L, 6, N>(),
-                7 => self.multiply::<L, 7, N>(),
-                8 => self.multiply::<L, 8, N>(),
-                9 => self.multiply::<L, 9, N>(),
-                10 => self.multiply::<L, 10, N>(),
-                11 => self.multiply::<L, 11, N>(),
-                12 => self.multiply::<L, 12, N>(),
+                5 if const { L::ROWS >= 5 } => self.multiply::<L, 5, N>(),
+                6 if const { L::ROWS >= 6 } => self.multiply::<L, 6, N>(),
+                7 if const { L::ROWS >= 7 } => self.multiply::<L, 7, N>(),
+                8 if const { L::ROWS >= 8 } => self.multiply::<L, 8, N>(),
+                9 if const { L::ROWS >= 9 } => self.multiply::<L, 9, N>(),
+                10 if const { L::ROWS >= 10 } => self.multiply::<L, 10, N>(),
+                11 if const { L::ROWS >= 11 } => self.multiply::<L, 11, N>(),
+                12 if const { L::ROWS >= 12 } => self.multiply::<L, 12, N>(),
                 n_rows => unreachable!("no tile has {n_rows} rows"),
             }
         }
@@ -540,17 +586,26 @@ impl<T: Element> Tile<'_, T> {
         unsafe {
             let bias: [L::Vector; N] = std::array::from_fn(|v| L::load(self.bias.add(v * L::WIDTH)));
             let mut sums = [bias; ROWS];
+            if !self.is_first {
+                for row in 0..ROWS {
+                    for v in 0..N {
+                        sums[row][v] = L::load(self.sums.add((row * VECTORS + v) * L::WIDTH));
+                    }
+                }
+            }
             let mut weights = self.weights;
-            for tap in 0..self.n_taps {
-                let rows: [*const T; ROWS] = std::array::from_fn(|row| *self.taps.add(tap * ROWS + row));
-                if self.length == L::WIDTH {
+            let (first_step, n_steps) = (self.slab.steps.start, self.slab.steps.len());
+            for tap in self.slab.taps.clone() {
+                let rows: [*const T; ROWS] =
+                    std::array::from_fn(|row| (*self.taps.add(tap * ROWS + row)).add(first_step));
+                if n_steps == L::WIDTH {
                     // Short taps that lie far apart are beyond what the processor fetches by itself.
-                    let ahead = (tap + TAPS_AHEAD).min(self.n_taps - 1);
+                    let ahead = (tap + TAPS_AHEAD).min(self.slab.taps.end - 1);
                     for row in 0..ROWS {
                         L::prefetch(*self.taps.add(ahead * ROWS + row));
                     }
                 }
-                for step in 0..self.length {
+                for step in 0..n_steps {
                     let of_step: [L::Vector; N] = std::array::from_fn(|v| L::load(weights.add(v * L::WIDTH)));
                     weights = weights.add(self.row_stride);
                     for row in 0..ROWS {
@@ -560,6 +615,14 @@ impl<T: Element> Tile<'_, T> {
                         }
                     }
                 }
+            }
+            if !self.is_last {
+                for row in 0..ROWS {
+                    for v in 0..N {
+                        L::store(self.sums.add((row * VECTORS + v) * L::WIDTH), sums[row][v]);
+                    }
+                }
+                return;
             }
             let (low, high) = (L::splat(self.finish.clamp.low), L::splat(self.finish.clamp.high));
             let is_plain = self.finish.gate.is_none() && self.n_columns == N * L::WIDTH;
@@ -662,6 +725,30 @@ mod tests {
         }
         check(700, [9, 16, 40]);
         check(49, [1, 300, 70]);
+    }
+
+    #[test]
+    fn products_deeper_than_a_slab_equal_the_definition() {
+        check(13, [2, 700, 33]);
+        check(9, [300, 3, 17]);
+        check(5, [1, 513, 5]);
+    }
+
+    #[test]
+    fn slabs_cover_all_taps_and_steps_in_order() {
+        for (n_taps, length, most) in
+            [(1, 700, 256), (3, 300, 256), (300, 3, 256), (7, 250, 256), (2, 8, 128), (1, 1, 1)]
+        {
+            let slabs = Slab::all(n_taps, length, most);
+            let mut next = 0;
+            for slab in &slabs {
+                assert_eq!(slab.depth_before(length), next);
+                assert!(slab.steps.len() == length || slab.taps.len() == 1);
+                next += slab.taps.len() * slab.steps.len();
+                assert!(slab.taps.len() * slab.steps.len() <= most);
+            }
+            assert_eq!(next, n_taps * length);
+        }
     }
 
     #[test]
