@@ -145,6 +145,9 @@ pub(crate) fn expectation(schema: &Value, root: &Value) -> String {
         let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
         return format!("one of {}", quoted.join(", "));
     }
+    if let Some(constant) = schema.get("const") {
+        return constant.to_string();
+    }
     if let Some(alternatives) = schema["anyOf"].as_array().or_else(|| schema["oneOf"].as_array()) {
         let mut all: Vec<String> = alternatives
             .iter()
@@ -234,7 +237,7 @@ mod tests {
         refused(
             "visualization.maximize",
             serde_json::json!({"model": "m", "objective": {"kind": "layer", "layer": "l"}, "transforms": [{"spin": 3}]}),
-            "EXPECTED",
+            "`transforms` must be a list of \"none\" or \"standard\" or an object with pad or an object with jitter or an object with scale or an object with rotate or an object with shift, not [{\"spin\":3}]",
         );
     }
 

@@ -71,10 +71,14 @@ pub enum Interrupted {
     DeadlineExceeded,
 }
 
-/// Asked between layers whether to go on; the daemon's cancellation and deadlines stand behind it.
+/// Asked between layers whether to go on, and told how far long work has come; the daemon's cancellation, deadlines and
+/// progress stand behind it.
 pub trait Interrupt {
     /// An error as soon as the work is not wanted any more.
     fn check(&self) -> Result<(), Interrupted>;
+
+    /// So many of all steps of a long method are done.
+    fn progress(&self, _done: usize, _total: usize) {}
 }
 
 /// Never stops.
@@ -84,5 +88,32 @@ pub struct Uninterrupted;
 impl Interrupt for Uninterrupted {
     fn check(&self) -> Result<(), Interrupted> {
         Ok(())
+    }
+}
+
+/// One of several equal parts of a long method, so that its steps are told as some of all.
+#[derive(Clone, Copy)]
+pub struct PartOf<'a> {
+    /// Whoever asked for all of it.
+    pub whole: &'a dyn Interrupt,
+    /// Which part, from 0.
+    pub part: usize,
+    /// How many there are.
+    pub n_parts: usize,
+}
+
+impl std::fmt::Debug for PartOf<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "part {} of {}", self.part, self.n_parts)
+    }
+}
+
+impl Interrupt for PartOf<'_> {
+    fn check(&self) -> Result<(), Interrupted> {
+        self.whole.check()
+    }
+
+    fn progress(&self, done: usize, total: usize) {
+        self.whole.progress(self.part * total + done, self.n_parts * total);
     }
 }

@@ -246,18 +246,22 @@ mod tests {
         check(
             "visualization.gradient ",
             expect![[r#"
-            visualization.gradient background=
-            visualization.gradient encoding=
-            visualization.gradient input=
-            visualization.gradient model=
-            visualization.gradient objective=
-            visualization.gradient picture=
-            visualization.gradient timeout=
-            visualization.gradient channel=
-            visualization.gradient kind=
-            visualization.gradient layer=
-            visualization.gradient position=
-            visualization.gradient class="#]],
+                visualization.gradient background=
+                visualization.gradient encoding=
+                visualization.gradient input=
+                visualization.gradient model=
+                visualization.gradient objective=
+                visualization.gradient picture=
+                visualization.gradient timeout=
+                visualization.gradient watch=
+                visualization.gradient channel=
+                visualization.gradient kind=
+                visualization.gradient layer=
+                visualization.gradient position=
+                visualization.gradient class=
+                visualization.gradient cosine_power=
+                visualization.gradient vector=
+                visualization.gradient terms="#]],
         );
     }
 
@@ -287,11 +291,14 @@ mod tests {
         check(
             "gradient kind=",
             expect![[r#"
-            gradient kind=neuron
-            gradient kind=channel
-            gradient kind=layer
-            gradient kind=logit
-            gradient kind=probability"#]],
+                gradient kind=neuron
+                gradient kind=channel
+                gradient kind=layer
+                gradient kind=logit
+                gradient kind=probability
+                gradient kind=direction
+                gradient kind=diversity
+                gradient kind=sum"#]],
         );
         check("gradient objective.layer=st", expect!["gradient objective.layer=stem"]);
         check("input photos/", expect!["input photos/tree.jpg"]);
