@@ -44,7 +44,7 @@ impl WebSocket {
     }
 
     /// The next message, answer or notification.
-    pub fn next(&mut self) -> Value {
+    pub fn receive(&mut self) -> Value {
         let mut text = Vec::new();
         loop {
             let [first, second] = self.bytes();

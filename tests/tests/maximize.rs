@@ -52,11 +52,11 @@ fn a_websocket_is_told_how_far_a_job_is_and_shown_pictures_on_the_way() {
     let job = long_job(&daemon, json!({"picture": {}, "snapshots": [2, 50]}));
     let mut socket = WebSocket::connect(&daemon.socket());
     socket.ask(1, "job.subscribe", json!({"job": job}));
-    let answer = socket.next();
+    let answer = socket.receive();
     let subscription = answer["result"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
     let (mut last, mut is_shown) = (0, false);
     while !is_shown || last < 100 {
-        let told = socket.next();
+        let told = socket.receive();
         assert_eq!((&told["method"], &told["params"]["subscription"]), (&json!("job.progress"), &json!(subscription)));
         let job = &told["params"]["result"];
         assert_eq!((&job["state"], &job["method"]), (&json!("running"), &json!("visualization.maximize")));
@@ -69,7 +69,7 @@ fn a_websocket_is_told_how_far_a_job_is_and_shown_pictures_on_the_way() {
     }
     assert_eq!(daemon.result("job.cancel", json!({"job": job}))["cancelled"], true);
     let end = loop {
-        let told = socket.next();
+        let told = socket.receive();
         if told["params"]["result"]["state"] != "running" {
             break told["params"]["result"].clone();
         }
@@ -83,21 +83,21 @@ fn a_subscription_ends_when_asked_and_needs_a_websocket_and_a_job() {
     let job = long_job(&daemon, json!({}));
     let mut socket = WebSocket::connect(&daemon.socket());
     socket.ask(1, "job.subscribe", json!({"job": job, "partial": false}));
-    let subscription = socket.next()["result"].clone();
-    assert_eq!(socket.next()["method"], "job.progress");
+    let subscription = socket.receive()["result"].clone();
+    assert_eq!(socket.receive()["method"], "job.progress");
     socket.ask(2, "job.unsubscribe", json!({"subscription": subscription}));
-    while socket.next()["id"] != 2 {}
+    while socket.receive()["id"] != 2 {}
     socket.ask(3, "job.subscribe", json!({"job": "j99"}));
     // A notification may have been under way.
     let refused = loop {
-        let message = socket.next();
+        let message = socket.receive();
         if message["id"] == 3 {
             break message;
         }
     };
     assert_eq!(refused["error"]["message"], "no job `j99`; did you mean `j1`?");
     socket.ask(4, "job.subscribe", json!({"jobb": "j1"}));
-    let refused = socket.next();
+    let refused = socket.receive();
     assert!(
         refused["error"]["message"].as_str().unwrap().contains("`job.subscribe` has no parameter `jobb`"),
         "{refused}"
