@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::common::{AnswerOptions, InputRef, OneOrMany, Settings};
+use crate::metric::Checks;
 use crate::picture::Picture;
 use crate::relevance::LayerSum;
 use crate::target::{ResolvedTarget, ScoreOf, Target};
@@ -28,6 +29,9 @@ pub struct Question {
     /// Return only the part of the map that the target can depend on; `crop_start` says where it begins.
     #[serde(default)]
     pub crop: bool,
+    /// Add numbers about the map under `checks`.
+    #[serde(default)]
+    pub check: bool,
     /// How the answer comes.
     #[serde(flatten)]
     pub answer: AnswerOptions,
@@ -143,6 +147,10 @@ pub struct Attribution {
     /// The relevance of each layer that it reached, where it is shared out layer by layer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relevance_sums: Vec<LayerSum>,
+    /// With `check`: how much of the map there is, and whether it is complete; a list where a list was asked, that of
+    /// each map in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<OneOrMany<Checks>>,
     /// What one should know about this answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::attribution_request::find_attribution;
 use crate::error::{ErrorKind, ErrorObject};
 use crate::method_table::MethodSpec;
 use crate::nearest::nearest;
@@ -12,18 +13,12 @@ pub fn check_params(method: &MethodSpec, params: &Map<String, Value>) -> Result<
     let schema = (method.params_schema)();
     let no_properties = Map::new();
     let properties = schema["properties"].as_object().unwrap_or(&no_properties);
-    for name in params.keys() {
-        if !properties.contains_key(name) {
-            let expected: Vec<&str> = properties.keys().map(String::as_str).collect();
-            let near = nearest(name, expected.iter().copied());
-            let takes = if expected.is_empty() { "no parameters".to_owned() } else { expected.join(", ") };
-            return Err(ErrorObject::invalid(
-                name,
-                format!("`{}` has no parameter `{name}`; it takes {takes}", method.name),
-            )
-            .expected(takes)
-            .nearest(near));
-        }
+    let attribution = attribution_within(&schema, params)?;
+    let own_names = properties.keys().map(String::as_str);
+    // Whose the others are is not known before `method` says it.
+    let is_open = takes_attribution(&schema);
+    if let Some(name) = params.keys().find(|name| !is_open && !properties.contains_key(*name)) {
+        return Err(unknown(method, name, own_names.collect()));
     }
     for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !params.contains_key(name) {
@@ -32,10 +27,43 @@ pub fn check_params(method: &MethodSpec, params: &Map<String, Value>) -> Result<
             return Err(ErrorObject::invalid(name, message).expected(expectation(&properties[name], &schema)));
         }
     }
-    for (name, value) in params {
+    for (name, value) in params.iter().filter(|(name, _)| properties.contains_key(*name)) {
         check_value(name, value, &properties[name], &schema)?;
     }
+    let Some(attribution) = attribution else { return Ok(()) };
+    let of_attribution = (attribution.params_schema)();
+    let no_properties = Map::new();
+    let taken = of_attribution["properties"].as_object().unwrap_or(&no_properties);
+    for (name, value) in params.iter().filter(|(name, _)| !properties.contains_key(*name)) {
+        let Some(property) = taken.get(name).filter(|_| !OF_ANSWERS.contains(&name.as_str())) else {
+            let is_more = |name: &&str| !properties.contains_key(*name) && !OF_ANSWERS.contains(name);
+            let names = own_names.chain(taken.keys().map(String::as_str).filter(is_more));
+            return Err(unknown(method, name, names.collect()));
+        };
+        check_value(name, value, property, &of_attribution)?;
+    }
     Ok(())
+}
+
+/// Parameters that say how a map comes, which nobody asks of an attribution within another request.
+pub const OF_ANSWERS: [&str; 6] = ["encoding", "picture", "timeout", "background", "crop", "check"];
+
+/// Whether a method takes an attribution's request: the parameters of the method that its `method` names beside its own.
+pub fn takes_attribution(schema: &Value) -> bool {
+    schema["additionalProperties"] == Value::Bool(true) && schema["properties"].get("method").is_some()
+}
+
+fn attribution_within(schema: &Value, params: &Map<String, Value>) -> Result<Option<&'static MethodSpec>, ErrorObject> {
+    let name = params.get("method").and_then(Value::as_str).filter(|_| takes_attribution(schema));
+    name.map(find_attribution).transpose()
+}
+
+fn unknown(method: &MethodSpec, name: &str, taken: Vec<&str>) -> ErrorObject {
+    let near = nearest(name, taken.iter().copied());
+    let takes = if taken.is_empty() { "no parameters".to_owned() } else { taken.join(", ") };
+    ErrorObject::invalid(name, format!("`{}` has no parameter `{name}`; it takes {takes}", method.name))
+        .expected(takes)
+        .nearest(near)
 }
 
 /// A description as it stands within a sentence.
@@ -145,9 +173,6 @@ pub(crate) fn expectation(schema: &Value, root: &Value) -> String {
         let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
         return format!("one of {}", quoted.join(", "));
     }
-    if let Some(constant) = schema.get("const") {
-        return constant.to_string();
-    }
     if let Some(alternatives) = schema["anyOf"].as_array().or_else(|| schema["oneOf"].as_array()) {
         let mut all: Vec<String> = alternatives
             .iter()
@@ -237,7 +262,8 @@ mod tests {
         refused(
             "visualization.maximize",
             serde_json::json!({"model": "m", "objective": {"kind": "layer", "layer": "l"}, "transforms": [{"spin": 3}]}),
-            "`transforms` must be a list of \"none\" or \"standard\" or an object with pad or an object with jitter or an object with scale or an object with rotate or an object with shift, not [{\"spin\":3}]",
+            "`transforms` must be a list of text or an object with pad or an object with jitter or an object with scale or \
+             an object with rotate or an object with shift, not [{\"spin\":3}]",
         );
     }
 

@@ -83,6 +83,17 @@ pub enum Encoding {
     None,
 }
 
+/// How work is done whose answer holds no arrays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkOptions {
+    /// Seconds after which the query is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+    /// Answer at once with a job, which outlives the connection.
+    #[serde(default)]
+    pub background: bool,
+}
+
 /// How an answer comes: accepted by every method that computes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AnswerOptions {
@@ -98,7 +109,4 @@ pub struct AnswerOptions {
     /// Answer at once with a job, which outlives the connection.
     #[serde(default)]
     pub background: bool,
-    /// What `job.get` and `job.subscribe` shall know this query by while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watch: Option<String>,
 }

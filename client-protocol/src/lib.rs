@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod attribution;
+mod attribution_request;
 mod check_params;
 mod common;
 mod error;
@@ -12,20 +13,23 @@ pub mod filter;
 pub mod input;
 pub mod job;
 pub mod method_table;
+pub mod metric;
 pub mod model;
 mod nearest;
 mod open_rpc;
 mod picture;
 mod reference;
 pub mod relevance;
+pub mod sanity;
 pub mod server;
 mod target;
 mod tensor;
 pub mod variation;
 pub mod visualization;
 
-pub use check_params::check_params;
-pub use common::{AnswerOptions, Encoding, InputRef, NoParams, OneOrMany, Settings};
+pub use attribution_request::{AttributionName, AttributionRequest, find_attribution};
+pub use check_params::{OF_ANSWERS, check_params, takes_attribution};
+pub use common::{AnswerOptions, Encoding, InputRef, NoParams, OneOrMany, Settings, WorkOptions};
 pub use error::{ErrorData, ErrorKind, ErrorObject};
 pub use method_table::{Method, MethodSpec, find_method, methods, resolve_method};
 pub use nearest::nearest;

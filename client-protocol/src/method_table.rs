@@ -6,7 +6,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::common::NoParams;
-use crate::{activation, attribution, filter, input, job, model, relevance, server, variation, visualization};
+use crate::{
+    activation, attribution, filter, input, job, metric, model, relevance, sanity, server, variation, visualization,
+};
 
 /// A method as a type: what it takes and what it answers.
 pub trait Method {
@@ -197,8 +199,7 @@ methods! {
     /// Makes an input that makes an objective large, from noise, step by step along the gradient.
     ///
     /// Olah et al. 2017. Pictures are spectra with independent colours, moved and turned at random at each step, unless
-    /// `parameterization` and `transforms` say otherwise. A learned `prior` keeps pictures likely (Nguyen et al. 2017). What
-    /// was cancelled or has ended goes on with `continue_from`.
+    /// `parameterization` and `transforms` say otherwise.
     VisualizationMaximize = "visualization.maximize"(visualization::MaximizeParams) -> visualization::Maximized, main None,
         example r#"{"model": "efficientnet-lite0", "objective": {"kind": "channel", "layer": "blocks.7", "channel": 12}, "steps": 256, "seed": 1}"#;
     /// Shows the learned weights of a layer, a picture for each filter.
@@ -206,17 +207,51 @@ methods! {
     /// A filter that reads many channels is a mosaic of its kernels, channel by channel.
     FilterPatterns = "filter.patterns"(filter::PatternsParams) -> filter::Patterns, main Some("layer"),
         example r#"{"model": "efficientnet-lite0", "layer": "conv_stem"}"#;
+    /// How alike an attribution's maps stay while the network's weights are randomised, layer by layer.
+    ///
+    /// Adebayo et al. 2018, section 3.1. A map that shows what the network has learned must change. Layers are drawn anew
+    /// by their own initialisers; the class explained stays that of the network as it is, unless `explain` says otherwise.
+    SanityRandomize = "sanity.randomize"(sanity::RandomizeParams) -> sanity::Randomized, main Some("method"),
+        example r#"{"model": "efficientnet-lite0", "input": ["/photos/coffee.png", "/photos/chelsea.png"], "method": "grad_cam", "layer": "blocks.15", "mode": "cascading"}"#;
+    /// How alike an attribution's maps of two networks are, one trained on true labels and one on permuted ones.
+    ///
+    /// Adebayo et al. 2018, section 3.2. A map that explains what was learned must differ.
+    SanityDataRandomization = "sanity.data_randomization"(sanity::DataRandomizationParams) -> sanity::DataRandomized, main Some("method"),
+        example r#"{"model": "digits", "permuted": "digits-permuted", "input": ["/digits/0.npy"], "method": "saliency"}"#;
+    /// How fast a score falls while the places that a map calls the most relevant are taken away.
+    ///
+    /// Bach et al. 2015; Samek et al. 2017.
+    MetricPixelFlipping = "metric.pixel_flipping"(metric::PixelFlippingParams) -> metric::PixelFlipping, main Some("method"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "method": "grad_cam", "features_per_step": 500}"#;
+    /// How far a map moves when its input moves a little.
+    ///
+    /// Yeh et al. 2019.
+    MetricMaxSensitivity = "metric.max_sensitivity"(metric::MaxSensitivityParams) -> metric::MaxSensitivity, main Some("method"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "method": "saliency", "draws": 20}"#;
+    /// The model parameter randomisation test: how alike maps stay while layers are randomised, one by one.
+    ///
+    /// Adebayo et al. 2018, with the defaults of Quantus; smooth and efficient forms: Hedström et al. 2024.
+    MetricMprt = "metric.mprt"(metric::MprtParams) -> metric::Mprt, main Some("method"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "method": "saliency", "variant": "efficient"}"#;
+    /// How alike the map of a class is to that of another, drawn at random.
+    ///
+    /// Sixt et al. 2020.
+    MetricRandomLogit = "metric.random_logit"(metric::RandomLogitParams) -> metric::RandomLogit, main Some("method"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "method": "guided_backprop", "draws": 5}"#;
+    /// What a map sums to, beside the score that it shares out.
+    ///
+    /// Sundararajan et al. 2017, proposition 1.
+    MetricCompleteness = "metric.completeness"(metric::CompletenessParams) -> metric::CompletenessResult, main Some("method"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "method": "integrated_gradients", "steps": 32}"#;
+    /// How much of a map there is: its Gini index and its entropy.
+    ///
+    /// Chalasani et al. 2020; Bhatt et al. 2020.
+    MetricSparseness = "metric.sparseness"(metric::MapParams) -> metric::SparsenessResult, main Some("method"),
+        example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "method": "lrp", "composite": "epsilon_plus"}"#;
     /// Lists jobs.
     JobList = "job.list"(NoParams) -> job::Jobs, main None, example "{}";
-    /// Says where a job stands: how far it is while it runs, its result once it is done.
-    JobGet = "job.get"(job::GetParams) -> job::Job, main Some("job"), example r#"{"job": "j1"}"#;
-    /// Tells how far a job is, and at last that it has ended, in notifications `job.progress`.
-    ///
-    /// Over a WebSocket alone. A notification's `params` are `{"subscription": what this answered, "result": the job as job.get
-    /// shows it}`, at most twenty a second. The result itself is had from `job.get`.
-    JobSubscribe = "job.subscribe"(job::SubscribeParams) -> String, main Some("job"), example r#"{"job": "j1"}"#;
-    /// Ends the notifications of a subscription.
-    JobUnsubscribe = "job.unsubscribe"(job::UnsubscribeParams) -> bool, main Some("subscription"), example r#"{"subscription": "8hJ2dPq0"}"#;
+    /// Says where a job stands, with its result once it is done.
+    JobGet = "job.get"(job::JobParams) -> job::Job, main Some("job"), example r#"{"job": "j1"}"#;
     /// Cancels a job.
     JobCancel = "job.cancel"(job::JobParams) -> job::Cancelled, main Some("job"), example r#"{"job": "j1"}"#;
     /// Cancels a running request of the same connection, by its `id`.

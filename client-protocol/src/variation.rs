@@ -34,6 +34,8 @@ pub enum NamedBaseline {
     Mean,
     /// The smallest number of each channel: in a spectrogram, the quietest moment of each band.
     Silence,
+    /// The smallest number of the whole input: a photo's darkest.
+    Black,
 }
 
 /// `attribution.integrated_gradients`.

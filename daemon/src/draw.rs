@@ -309,7 +309,7 @@ fn axis(axis: &client_protocol::Axis) -> Axis {
     }
 }
 
-fn options(request: &PictureRequest, title: &str) -> Result<Options, ErrorObject> {
+pub(crate) fn options(request: &PictureRequest, title: &str) -> Result<Options, ErrorObject> {
     let colormap = request.colormap.as_deref().map(|name| {
         Colormap::named(name).ok_or_else(|| {
             let known = COLORMAP_NAMES.join(", ");
@@ -330,7 +330,10 @@ fn options(request: &PictureRequest, title: &str) -> Result<Options, ErrorObject
     })
 }
 
-fn drawn(picture: pictures::Result<pictures::Picture>, options: &Options) -> Result<Option<Picture>, ErrorObject> {
+pub(crate) fn drawn(
+    picture: pictures::Result<pictures::Picture>,
+    options: &Options,
+) -> Result<Option<Picture>, ErrorObject> {
     let picture = picture.map_err(|error| match error {
         pictures::PictureError::Width { .. } => ErrorObject::invalid("width", error.to_string()),
         _ => ErrorObject::new(ErrorKind::Unfit, error.to_string()).field("picture"),

@@ -73,6 +73,22 @@ impl HeldModel {
         })
     }
 
+    /// The same with another network of the same layers, such as one with other weights.
+    pub(crate) fn with_graph(&self, graph: Graph) -> HeldModel {
+        HeldModel {
+            id: self.id.clone(),
+            source: self.source.clone(),
+            graph,
+            labels: self.labels.clone(),
+            front_end: self.front_end.clone(),
+            output_axes: self.output_axes,
+            axes: self.axes.clone(),
+            receptive_fields: self.receptive_fields.clone(),
+            value_range: self.value_range,
+            seconds_per_input_step: self.seconds_per_input_step,
+        }
+    }
+
     /// Seconds from one step of the input's time axis to the next, where the description says.
     pub(crate) fn seconds_per_input_step(&self) -> Option<f64> {
         self.seconds_per_input_step

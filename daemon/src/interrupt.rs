@@ -6,8 +6,6 @@ use std::time::Instant;
 
 use models::{Interrupt, Interrupted};
 
-use crate::standing::Standing;
-
 /// Set once, by whoever does not want the answer any more.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CancelFlag(Arc<AtomicBool>);
@@ -34,13 +32,21 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// What a query polls between layers, and tells how far it is.
+/// What a query polls between layers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Token {
     pub(crate) cancel: CancelFlag,
     pub(crate) deadline: Option<Instant>,
-    /// Where it stands, if somebody may watch it.
-    pub(crate) standing: Option<Arc<Standing>>,
+}
+
+/// Asks whether to go on, but tells nothing of how far a part of longer work has come.
+#[derive(Debug)]
+pub(crate) struct Quiet<'a>(pub(crate) &'a Token);
+
+impl Interrupt for Quiet<'_> {
+    fn check(&self) -> Result<(), Interrupted> {
+        self.0.check()
+    }
 }
 
 impl Interrupt for Token {
@@ -52,9 +58,5 @@ impl Interrupt for Token {
             Some(deadline) if Instant::now() >= deadline => Err(Interrupted::DeadlineExceeded),
             _ => Ok(()),
         }
-    }
-
-    fn progress(&self, done: usize, total: usize) {
-        self.standing.iter().for_each(|standing| standing.progress(done, total));
     }
 }

@@ -32,6 +32,11 @@ pub fn silence(input: &Value) -> Result<Value> {
     by_channel(input, |channel| vec![channel.iter().copied().fold(f64::INFINITY, f64::min); channel.len()])
 }
 
+/// The smallest number of all.
+pub fn black(input: &Value) -> Result<Value> {
+    constant(input, input.to_f64_vec()?.into_iter().fold(f64::INFINITY, f64::min))
+}
+
 /// Blurred along its places by a Gaussian a twentieth of each axis wide; edges are continued.
 pub fn blur(input: &Value) -> Result<Value> {
     let places = input.shape().get(2..).unwrap_or_default().to_vec();

@@ -70,6 +70,7 @@ pub struct Graph {
     outputs: Vec<(String, Outlet)>,
     layers: HashMap<String, Outlet>,
     aliases: Vec<(String, Outlet)>,
+    merged: Vec<(NodeIdx, Arc<dyn Operator>)>,
 }
 
 impl Graph {
@@ -118,6 +119,11 @@ impl Graph {
     /// Further names of layers (containers, merged batch norms), each with the outlet that it means.
     pub fn aliases(&self) -> &[(String, Outlet)] {
         &self.aliases
+    }
+
+    /// The operator that stood behind a node until a pass made it part of the node's own.
+    pub fn merged_into(&self, idx: NodeIdx) -> Option<&Arc<dyn Operator>> {
+        self.merged.iter().find(|(node, _)| *node == idx).map(|(_, operator)| operator)
     }
 
     /// The outlet that a layer's name or alias means.
@@ -277,12 +283,16 @@ impl Graph {
                 Rewrite::With(operator) => operator,
                 Rewrite::Bypass => {
                     builder.alias(inputs[0], &node.name);
+                    builder.merged.push((inputs[0].node, node.operator.clone()));
                     place.push(vec![inputs[0]]);
                     continue;
                 }
             };
             let outlet = builder.add_shared(&node.name, operator, &inputs)?;
             place.push((0..node.operator.n_outputs()).map(|port| Outlet { node: outlet.node, port }).collect());
+        }
+        for (idx, operator) in &self.merged {
+            builder.merged.push((place[idx.0][0].node, operator.clone()));
         }
         for (name, outlet) in &self.aliases {
             builder.alias(place[outlet.node.0][outlet.port], name);
@@ -300,7 +310,7 @@ pub enum Rewrite {
     Keep,
     /// Another operator takes its place.
     With(Arc<dyn Operator>),
-    /// The node's first input takes its place.
+    /// The node's first input takes its place, having become what both were.
     Bypass,
 }
 
@@ -311,6 +321,7 @@ pub struct GraphBuilder {
     inputs: Vec<NodeIdx>,
     layers: HashMap<String, Outlet>,
     aliases: Vec<(String, Outlet)>,
+    merged: Vec<(NodeIdx, Arc<dyn Operator>)>,
 }
 
 impl GraphBuilder {
@@ -392,6 +403,7 @@ impl GraphBuilder {
                 .collect(),
             layers: self.layers.into_iter().filter_map(|(name, outlet)| Some((name, moved(outlet)?))).collect(),
             aliases: self.aliases.into_iter().filter_map(|(name, outlet)| Some((name, moved(outlet)?))).collect(),
+            merged: self.merged.into_iter().filter_map(|(idx, operator)| Some((place[idx.0]?, operator))).collect(),
         };
         graph.hinted_shapes()?;
         Ok(graph)

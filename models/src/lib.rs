@@ -14,12 +14,13 @@ pub mod operators;
 pub mod passes;
 pub mod pause;
 pub mod receptive_field;
+pub mod reinitialize;
 pub mod trace;
 pub mod value;
 pub mod windows;
 pub mod zoo;
 
-pub use error::{Interrupt, Interrupted, ModelError, PartOf, Result, Uninterrupted};
+pub use error::{Interrupt, Interrupted, ModelError, Result, Uninterrupted};
 pub use graph::{Dim, Graph, GraphBuilder, Node, NodeIdx, Outlet};
 pub use receptive_field::ReceptiveField;
 pub use trace::Trace;

@@ -16,20 +16,21 @@ use plotters::style::{FontStyle, FontTransform, register_font};
 
 use crate::axis::{Axis, number};
 use crate::colormap::{Colormap, Limits};
+use crate::layer_curves::{self, LayerPlot};
 use crate::sharp_text::{FONT_FILE, SharpText};
 use crate::{Format, Options, Picture, PictureError, Result};
 
 pub(crate) const FONT: &str = "DejaVu Sans";
 static REGISTERED: Once = Once::new();
 
-const TITLE_HEIGHT: u32 = 44;
+pub(crate) const TITLE_HEIGHT: u32 = 44;
 const SMALL_TITLE_HEIGHT: u32 = 24;
-const MARGIN: u32 = 10;
-const LEFT_AXIS: u32 = 58;
+pub(crate) const MARGIN: u32 = 10;
+pub(crate) const LEFT_AXIS: u32 = 58;
 const BOTTOM_AXIS: u32 = 44;
 const COLOR_BAR: u32 = 86;
 const BAR_WIDTH: u32 = 16;
-const INK: RGBColor = RGBColor(38, 38, 38);
+pub(crate) const INK: RGBColor = RGBColor(38, 38, 38);
 
 /// An image with axes.
 pub(crate) struct Panel<'a> {
@@ -203,7 +204,7 @@ fn png(image: &RgbImage) -> Result<Vec<u8>> {
     Ok(bytes.into_inner())
 }
 
-fn failed(error: impl std::fmt::Display) -> PictureError {
+pub(crate) fn failed(error: impl std::fmt::Display) -> PictureError {
     PictureError::Drawing(error.to_string())
 }
 
@@ -214,6 +215,7 @@ trait Drawing {
     fn bar(&self, bar: ColorBar, x: u32, edges: (u32, u32)) -> Result<()>;
     fn bars(&self, bars: &[(String, f64)], y: u32) -> Result<()>;
     fn lines(&self, lines: &[(String, Vec<f64>)], axis: &Axis, value_name: &str, y: u32) -> Result<()>;
+    fn layer_plot(&self, plot: &LayerPlot<'_>) -> Result<()>;
 }
 
 impl<DB: DrawingBackend> Drawing for DrawingArea<DB, Shift> {
@@ -253,6 +255,10 @@ impl<DB: DrawingBackend> Drawing for DrawingArea<DB, Shift> {
             image: panel.image.clone(),
             is_map: panel.is_map,
         })
+    }
+
+    fn layer_plot(&self, plot: &LayerPlot<'_>) -> Result<()> {
+        layer_curves::draw(self, plot)
     }
 
     fn bar(&self, bar: ColorBar, x: u32, (top, bottom): (u32, u32)) -> Result<()> {
@@ -311,6 +317,15 @@ impl<DB: DrawingBackend> Drawing for DrawingArea<DB, Shift> {
     }
 }
 
+/// Curves over layers, in a picture of this size.
+pub(crate) fn draw_layer_plot(plot: &LayerPlot<'_>, size: (u32, u32), options: &Options) -> Result<Picture> {
+    render(size.0, size.1, options, |drawing| {
+        drawing.title(&options.title)?;
+        drawing.layer_plot(plot)?;
+        Ok(vec![])
+    })
+}
+
 /// Height of one bar with its room.
 pub(crate) const BAR_ROW: u32 = 30;
 
@@ -341,7 +356,7 @@ pub(crate) fn draw_lines(
 }
 
 /// The text in the largest size that fits, cut where even a small one is too long.
-fn fitted<DB: DrawingBackend>(
+pub(crate) fn fitted<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     text: &str,
     size: i32,
@@ -367,12 +382,12 @@ fn fitted<DB: DrawingBackend>(
     Ok((String::new(), size))
 }
 
-fn frame<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, from: (i32, i32), to: (i32, i32)) -> Result<()> {
+pub(crate) fn frame<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, from: (i32, i32), to: (i32, i32)) -> Result<()> {
     area.draw(&Rectangle::new([(from.0 - 1, from.1 - 1), (to.0, to.1)], INK.stroke_width(1))).map_err(failed)
 }
 
 /// Round numbers between two edges, about as many as asked (Heckbert 1990, "Nice numbers for graph labels").
-fn ticks(edges: (f64, f64), about: usize) -> Vec<f64> {
+pub(crate) fn ticks(edges: (f64, f64), about: usize) -> Vec<f64> {
     let (low, high) = (edges.0.min(edges.1), edges.0.max(edges.1));
     let rough = (high - low) / about.max(1) as f64;
     if rough <= 0.0 || !rough.is_finite() {
@@ -409,7 +424,7 @@ fn horizontal_axis<DB: DrawingBackend>(
     area.draw_text(&label, &style, ((x0 + x1 - width as i32) / 2, y + 24)).map_err(failed)
 }
 
-fn vertical_axis<DB: DrawingBackend>(
+pub(crate) fn vertical_axis<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     axis: &Axis,
     edges: (f64, f64),

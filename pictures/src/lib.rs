@@ -10,6 +10,7 @@ mod curves;
 mod figure;
 mod grid;
 mod heat_map;
+mod layer_curves;
 mod overlay;
 mod photos;
 mod sharp_text;
@@ -21,6 +22,7 @@ pub use curves::{Curve, curves};
 pub use grid::grid;
 pub use heat_map::{Map, heat_map};
 pub use image::{Rgb, RgbImage};
+pub use layer_curves::{LayerCurve, layer_curves};
 pub use overlay::{beside, overlay, rgb_of};
 pub use photos::{photos, tiles};
 

@@ -34,9 +34,7 @@ pub(crate) enum PathKind {
 pub(crate) fn path_kind(parameter: &str) -> PathKind {
     match parameter {
         "path" => PathKind::Always,
-        "source" | "weights" | "description" | "labels" | "input" | "inputs" | "reference" | "prior" | "start" => {
-            PathKind::WhereThere
-        }
+        "source" | "weights" | "description" | "labels" | "input" | "inputs" | "reference" => PathKind::WhereThere,
         _ => PathKind::Never,
     }
 }
@@ -63,10 +61,11 @@ pub(crate) fn shortest_name(method: &MethodSpec) -> &'static str {
     if alone && !is_built_in { short } else { method.name }
 }
 
-/// Whether a method answers an array with a picture of it; predictions are tables already.
+/// Whether a method answers an array or a curve with a picture of it; predictions are tables already.
 pub(crate) fn answers_array(method: &MethodSpec) -> bool {
     let schema = (method.result_schema)();
-    ["tensor", "picture"].iter().all(|field| schema["properties"].get(field).is_some())
+    let has = |field: &str| schema["properties"].get(field).is_some();
+    (has("tensor") || has("curve")) && has("picture")
 }
 
 thread_local! {

@@ -1,15 +1,22 @@
-//! What each method does: convert in, ask, convert out. One file a noun; the table below is all that is served.
+//! What each method does: convert in, ask, convert out. One file a noun; the table below, with that of the attributions
+//! in `explainer.rs`, is all that is served.
 
 mod activation;
 pub(crate) mod asked;
 mod attribution;
+mod explainer;
 mod filter;
 mod input;
 mod job;
+mod map_answer;
 mod maximize;
+mod metric;
 mod model;
+mod randomized;
 mod relevance;
+mod sanity;
 mod server;
+mod subject;
 mod variation;
 mod visualization;
 
@@ -58,8 +65,9 @@ macro_rules! handlers {
     };
 }
 
-/// Everything served but `cancel`, subscriptions and `rpc.discover`, which the connection answers.
-pub(crate) const HANDLERS: &[Handler] = handlers! {
+/// Everything served but `attribution.*`, which is listed in `explainer.rs`, and `cancel` and `rpc.discover`, which the
+/// connection answers.
+const HANDLERS: &[Handler] = handlers! {
     ServerInfo in Immediate by server::info;
     ServerStats in Immediate by server::stats;
     ServerShutdown in Immediate by server::shutdown;
@@ -73,21 +81,14 @@ pub(crate) const HANDLERS: &[Handler] = handlers! {
     InputList in Immediate by input::list;
     InputDrop in Immediate by input::drop_input;
     ActivationGet in Compute by activation::get;
-    AttributionSaliency in Compute by attribution::saliency;
-    AttributionInputXGradient in Compute by attribution::input_x_gradient;
-    AttributionGuidedBackprop in Compute by attribution::guided_backprop;
-    AttributionDeconvnet in Compute by attribution::deconvnet;
-    AttributionGradCam in Compute by attribution::grad_cam;
-    AttributionLayerCam in Compute by attribution::layer_cam;
-    AttributionScoreCam in Compute by attribution::score_cam;
-    AttributionGuidedGradCam in Compute by attribution::guided_grad_cam;
-    AttributionLrp in Compute by relevance::lrp;
-    AttributionDeepTaylor in Compute by relevance::deep_taylor;
-    AttributionIntegratedGradients in Compute by variation::integrated_gradients;
-    AttributionSmoothGrad in Compute by variation::smooth_grad;
-    AttributionDeepLift in Compute by variation::deep_lift;
-    AttributionOcclusion in Compute by variation::occlusion;
-    AttributionRise in Compute by variation::rise;
+    SanityRandomize in Compute by sanity::randomize;
+    SanityDataRandomization in Compute by sanity::data_randomization;
+    MetricPixelFlipping in Compute by metric::pixel_flipping;
+    MetricMaxSensitivity in Compute by metric::max_sensitivity;
+    MetricMprt in Compute by metric::mprt;
+    MetricRandomLogit in Compute by metric::random_logit;
+    MetricCompleteness in Compute by metric::completeness;
+    MetricSparseness in Compute by metric::sparseness;
     VisualizationGradient in Compute by visualization::gradient;
     VisualizationMaximize in Compute by maximize::maximize;
     FilterPatterns in Compute by filter::patterns;
@@ -96,9 +97,14 @@ pub(crate) const HANDLERS: &[Handler] = handlers! {
     JobCancel in Immediate by job::cancel;
 };
 
+/// Everything served by a handler.
+fn handlers() -> impl Iterator<Item = &'static Handler> {
+    HANDLERS.iter().chain(explainer::ATTRIBUTIONS.iter().map(|method| &method.handler))
+}
+
 /// The handler of a method.
 pub(crate) fn find_handler(name: &str) -> Option<&'static Handler> {
-    HANDLERS.iter().find(|handler| handler.name == name)
+    handlers().find(|handler| handler.name == name)
 }
 
 fn parse<T: serde::de::DeserializeOwned>(params: Map<String, Value>) -> Result<T, ErrorObject> {
@@ -117,8 +123,7 @@ mod tests {
 
     #[test]
     fn what_is_served_is_what_the_protocol_lists() {
-        let by_connection = ["cancel", "job.subscribe", "job.unsubscribe", "rpc.discover"];
-        let mut served: Vec<&str> = HANDLERS.iter().map(|handler| handler.name).chain(by_connection).collect();
+        let mut served: Vec<&str> = handlers().map(|handler| handler.name).chain(["cancel", "rpc.discover"]).collect();
         let mut listed: Vec<&str> = client_protocol::methods().iter().map(|method| method.name).collect();
         served.sort_unstable();
         listed.sort_unstable();

@@ -1,32 +1,29 @@
 //! `attribution.lrp` and `.deep_taylor`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use client_protocol::attribution::Attribution;
 use client_protocol::relevance::{
     Composite, DeepTaylorParams, InputDomain, LayerRule, LrpParams, RelevanceStart, RuleName, RuleNumbers,
 };
 use client_protocol::{ErrorKind, ErrorObject, OneOrMany, nearest};
-use introspection::{Preset, RuleTable, lrp as relevance_of};
+use introspection::{Preset, RuleTable, fits_pattern, lrp as relevance_of};
 use models::NodeIdx;
 use serde_json::json;
 
 use crate::draw::Look;
 use crate::errors;
 use crate::held_model::HeldModel;
-use crate::interrupt::Token;
-use crate::requests::attribution::{Asking, Map, read};
-use crate::state::State;
+use crate::requests::asked::AskedInput;
+use crate::requests::attribution::read;
+use crate::requests::explainer::{Explain, Explainer, Map};
 
 /// Bounds of the input.
 type Bounds = (Vec<f64>, Vec<f64>);
 
-pub(crate) fn lrp(state: &Arc<State>, params: LrpParams, token: &Token) -> Result<Attribution, ErrorObject> {
-    let model = state.models().get(&params.question.model)?;
-    let bounds = || bounds(&model, params.low.as_ref(), params.high.as_ref());
+pub(super) fn lrp<'a>(model: &HeldModel, params: &'a LrpParams) -> Result<Explainer<'a>, ErrorObject> {
+    let bounds = || bounds(model, params.low.as_ref(), params.high.as_ref());
     let preset = preset(params.composite, &bounds)?;
-    let of_layers = rules_of_layers(&model, &params.rules, &bounds)?;
+    let of_layers = rules_of_layers(model, &params.rules, &bounds)?;
     let rules = RuleTable::new(&model.graph, &preset, &of_layers, params.zero_bias)
         .map_err(|error| errors::of_introspection(error, &model.graph))?;
     let start = match params.start {
@@ -44,20 +41,14 @@ pub(crate) fn lrp(state: &Arc<State>, params: LrpParams, token: &Token) -> Resul
     if !params.rules.is_empty() {
         settings.push(("rules", json!(params.rules)));
     }
-    let look = Look::Signed;
-    let asking = Asking { state, question: &params.question, token, name: "LRP", look, settings, notes: vec![] };
-    answered(asking, &rules, start)
+    let explain = explain(rules, start, params.question.crop);
+    Ok(Explainer { name: "LRP", look: Look::Signed, settings, notes: vec![], explain })
 }
 
-pub(crate) fn deep_taylor(
-    state: &Arc<State>,
-    params: DeepTaylorParams,
-    token: &Token,
-) -> Result<Attribution, ErrorObject> {
-    let model = state.models().get(&params.question.model)?;
+pub(super) fn deep_taylor<'a>(model: &HeldModel, params: &'a DeepTaylorParams) -> Result<Explainer<'a>, ErrorObject> {
     let domain = match params.input_domain {
         InputDomain::Box => {
-            let (low, high) = bounds(&model, params.low.as_ref(), params.high.as_ref())?;
+            let (low, high) = bounds(model, params.low.as_ref(), params.high.as_ref())?;
             introspection::InputDomain::Box { low, high }
         }
         InputDomain::Real => introspection::InputDomain::Real,
@@ -69,20 +60,14 @@ pub(crate) fn deep_taylor(
     if let introspection::InputDomain::Box { low, high } = &domain {
         settings.extend([("low", json!(low)), ("high", json!(high))]);
     }
-    let name = "deep Taylor decomposition";
-    let asking = Asking { state, question: &params.question, token, name, look: Look::Signed, settings, notes };
-    answered(asking, &rules, introspection::RelevanceStart::Score)
+    let explain = explain(rules, introspection::RelevanceStart::Score, params.question.crop);
+    Ok(Explainer { name: "deep Taylor decomposition", look: Look::Signed, settings, notes, explain })
 }
 
-fn answered(
-    asking: Asking<'_>,
-    rules: &RuleTable,
-    start: introspection::RelevanceStart,
-) -> Result<Attribution, ErrorObject> {
-    let crop = asking.question.crop;
-    asking.answer(&|model, asked, question| {
+fn explain<'a>(rules: RuleTable, start: introspection::RelevanceStart, crop: bool) -> Explain<'a> {
+    Box::new(move |model: &HeldModel, asked: &AskedInput, question: &introspection::Question<'_>| {
         let relevance =
-            relevance_of(question, rules, start).map_err(|error| errors::of_introspection(error, &model.graph))?;
+            relevance_of(question, &rules, start).map_err(|error| errors::of_introspection(error, &model.graph))?;
         let map = read(model, asked, question, crop, relevance.arrived)?;
         Ok(Map { sums: relevance.sums, ..map })
     })
@@ -138,7 +123,7 @@ fn rules_of_layers(
         let rule = layer_rule(rule, bounds)?;
         let mut fits = false;
         for (idx, node) in model.graph.nodes().iter().enumerate() {
-            if !is_match(pattern, &node.name) && !is_match(pattern, model.name_of(NodeIdx(idx))) {
+            if !fits_pattern(pattern, &node.name) && !fits_pattern(pattern, model.name_of(NodeIdx(idx))) {
                 continue;
             }
             fits = true;
@@ -159,19 +144,6 @@ fn rules_of_layers(
         }
     }
     Ok(of_layers)
-}
-
-/// Whether a name fits a pattern in which `*` stands for any letters.
-fn is_match(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
-    for part in middle {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
 }
 
 fn layer_rule(
@@ -209,24 +181,4 @@ fn layer_rule(
         RuleName::Pass => introspection::LayerRule::Pass,
         RuleName::Gradient => introspection::LayerRule::Gradient,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_match;
-
-    #[test]
-    fn a_star_stands_for_any_letters() {
-        for (pattern, name, fits) in [
-            ("conv1", "conv1", true),
-            ("conv1", "conv10", false),
-            ("conv*", "conv10", true),
-            ("*.conv*", "layer1.0.conv2", true),
-            ("layer*.conv", "layer1.conv2", false),
-            ("*", "", true),
-            ("a*b*b", "ab", false),
-        ] {
-            assert_eq!(is_match(pattern, name), fits, "{pattern} {name}");
-        }
-    }
 }

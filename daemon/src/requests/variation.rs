@@ -1,9 +1,6 @@
 //! Attributions that vary the input.
 
-use std::sync::Arc;
-
 use client_protocol::ErrorObject;
-use client_protocol::attribution::Attribution;
 use client_protocol::variation::{
     Baseline, DeepLiftParams, IntegratedGradientsParams, MaxPoolRule, NamedBaseline, NoiseStatistic, OcclusionParams,
     Quadrature, RiseParams, SmoothGradParams,
@@ -15,42 +12,39 @@ use serde_json::json;
 use crate::draw::Look;
 use crate::errors;
 use crate::held_model::HeldModel;
-use crate::interrupt::Token;
 use crate::requests::asked::AskedInput;
-use crate::requests::attribution::{Asking, Map, of_input, spatial};
+use crate::requests::attribution::{of_input, spatial};
+use crate::requests::explainer::{Explainer, Map};
 use crate::requests::input::from_tensor;
-use crate::state::State;
 use crate::to_protocol::axes_of;
 
 /// More steps, samples or windows than this are a mistake.
 const MOST_VARIATIONS: usize = 1 << 20;
 
-pub(crate) fn integrated_gradients(
-    state: &Arc<State>,
-    params: IntegratedGradientsParams,
-    token: &Token,
-) -> Result<Attribution, ErrorObject> {
-    let IntegratedGradientsParams { question, steps, quadrature, baseline } = &params;
+pub(super) fn integrated_gradients<'a>(
+    _: &HeldModel,
+    params: &'a IntegratedGradientsParams,
+) -> Result<Explainer<'a>, ErrorObject> {
+    let IntegratedGradientsParams { question, steps, quadrature, baseline } = params;
     check_count("steps", *steps)?;
     let rule = match quadrature {
         Quadrature::GaussLegendre => introspection::Quadrature::GaussLegendre,
         Quadrature::RiemannTrapezoid => introspection::Quadrature::RiemannTrapezoid,
     };
-    let settings = vec![("steps", json!(steps)), ("quadrature", json!(quadrature)), ("baseline", shown(baseline))];
-    let name = "integrated gradients";
-    let asking = Asking { state, question, token, name, look: Look::Signed, settings, notes: vec![] };
-    asking.answer(&|model, asked, of| {
-        let complete = introspection::integrated_gradients(of, &baseline_of(model, asked, baseline)?, *steps, rule);
-        completed(model, asked, of, question.crop, complete)
+    Ok(Explainer {
+        name: "integrated gradients",
+        look: Look::Signed,
+        settings: vec![("steps", json!(steps)), ("quadrature", json!(quadrature)), ("baseline", shown(baseline))],
+        notes: vec![],
+        explain: Box::new(move |model, asked, of| {
+            let complete = introspection::integrated_gradients(of, &baseline_of(model, asked, baseline)?, *steps, rule);
+            completed(model, asked, of, question.crop, complete)
+        }),
     })
 }
 
-pub(crate) fn smooth_grad(
-    state: &Arc<State>,
-    params: SmoothGradParams,
-    token: &Token,
-) -> Result<Attribution, ErrorObject> {
-    let SmoothGradParams { question, samples, noise, seed, statistic } = &params;
+pub(super) fn smooth_grad<'a>(_: &HeldModel, params: &'a SmoothGradParams) -> Result<Explainer<'a>, ErrorObject> {
+    let SmoothGradParams { question, samples, noise, seed, statistic } = params;
     check_count("samples", *samples)?;
     if *noise < 0.0 || !noise.is_finite() {
         return Err(ErrorObject::invalid("noise", format!("`noise` is {noise}")).expected("a number of 0 or more"));
@@ -66,64 +60,75 @@ pub(crate) fn smooth_grad(
         ("seed", json!(seed)),
         ("statistic", json!(statistic)),
     ];
-    let name = if *statistic == NoiseStatistic::Variance { "VarGrad" } else { "SmoothGrad" };
-    let asking = Asking { state, question, token, name, look: Look::Magnitude, settings, notes: vec![] };
-    asking.answer(&|model, asked, of| {
-        let map = introspection::smooth_grad(of, *samples, *noise, *seed, kept);
-        let map = map.map_err(|error| errors::of_introspection(error, &model.graph))?;
-        of_input(model, asked, of, question.crop, map)
+    Ok(Explainer {
+        name: if *statistic == NoiseStatistic::Variance { "VarGrad" } else { "SmoothGrad" },
+        look: Look::Magnitude,
+        settings,
+        notes: vec![],
+        explain: Box::new(move |model, asked, of| {
+            let map = introspection::smooth_grad(of, *samples, *noise, *seed, kept);
+            let map = map.map_err(|error| errors::of_introspection(error, &model.graph))?;
+            of_input(model, asked, of, question.crop, map)
+        }),
     })
 }
 
-pub(crate) fn deep_lift(state: &Arc<State>, params: DeepLiftParams, token: &Token) -> Result<Attribution, ErrorObject> {
-    let DeepLiftParams { question, baseline, max_pool } = &params;
+pub(super) fn deep_lift<'a>(_: &HeldModel, params: &'a DeepLiftParams) -> Result<Explainer<'a>, ErrorObject> {
+    let DeepLiftParams { question, baseline, max_pool } = params;
     let rule = match max_pool {
         MaxPoolRule::Winner => introspection::MaxPoolRule::Winner,
         MaxPoolRule::CrossMax => introspection::MaxPoolRule::CrossMax,
     };
-    let settings = vec![("baseline", shown(baseline)), ("max_pool", json!(max_pool))];
-    let name = "DeepLIFT";
-    let asking = Asking { state, question, token, name, look: Look::Signed, settings, notes: vec![] };
-    asking.answer(&|model, asked, of| {
-        let complete = introspection::deep_lift(of, &baseline_of(model, asked, baseline)?, rule);
-        completed(model, asked, of, question.crop, complete)
+    Ok(Explainer {
+        name: "DeepLIFT",
+        look: Look::Signed,
+        settings: vec![("baseline", shown(baseline)), ("max_pool", json!(max_pool))],
+        notes: vec![],
+        explain: Box::new(move |model, asked, of| {
+            let complete = introspection::deep_lift(of, &baseline_of(model, asked, baseline)?, rule);
+            completed(model, asked, of, question.crop, complete)
+        }),
     })
 }
 
-pub(crate) fn occlusion(
-    state: &Arc<State>,
-    params: OcclusionParams,
-    token: &Token,
-) -> Result<Attribution, ErrorObject> {
-    let OcclusionParams { question, window, stride, baseline } = &params;
+pub(super) fn occlusion<'a>(_: &HeldModel, params: &'a OcclusionParams) -> Result<Explainer<'a>, ErrorObject> {
+    let OcclusionParams { question, window, stride, baseline } = params;
     let mut settings = vec![("baseline", shown(baseline))];
     settings.extend(window.iter().map(|window| ("window", json!(window))));
     settings.extend(stride.iter().map(|stride| ("stride", json!(stride))));
-    let name = "occlusion";
-    let asking = Asking { state, question, token, name, look: Look::Signed, settings, notes: vec![] };
-    asking.answer(&|model, asked, of| {
-        let shape = &asked.prepared.value.shape()[1..];
-        let window = window.clone().unwrap_or_else(|| default_window(shape));
-        let stride = stride.clone().unwrap_or_else(|| window.iter().map(|length| length.div_ceil(2)).collect());
-        refuse_too_many(&window, &stride, shape)?;
-        let map = introspection::occlusion(of, &window, &stride, &baseline_of(model, asked, baseline)?);
-        let map = map.map_err(|error| errors::of_introspection(error, &model.graph))?;
-        of_input(model, asked, of, question.crop, map)
+    Ok(Explainer {
+        name: "occlusion",
+        look: Look::Signed,
+        settings,
+        notes: vec![],
+        explain: Box::new(move |model, asked, of| {
+            let shape = &asked.prepared.value.shape()[1..];
+            let window = window.clone().unwrap_or_else(|| default_window(shape));
+            let stride = stride.clone().unwrap_or_else(|| window.iter().map(|length| length.div_ceil(2)).collect());
+            refuse_too_many(&window, &stride, shape)?;
+            let map = introspection::occlusion(of, &window, &stride, &baseline_of(model, asked, baseline)?);
+            let map = map.map_err(|error| errors::of_introspection(error, &model.graph))?;
+            of_input(model, asked, of, question.crop, map)
+        }),
     })
 }
 
-pub(crate) fn rise(state: &Arc<State>, params: RiseParams, token: &Token) -> Result<Attribution, ErrorObject> {
-    let RiseParams { question, masks, cells, keep, seed } = &params;
+pub(super) fn rise<'a>(_: &HeldModel, params: &'a RiseParams) -> Result<Explainer<'a>, ErrorObject> {
+    let RiseParams { question, masks, cells, keep, seed } = params;
     check_count("masks", *masks)?;
     if question.crop {
         return Err(ErrorObject::invalid("crop", "RISE masks the whole input, so that there is no part to crop to"));
     }
-    let settings = vec![("masks", json!(masks)), ("cells", json!(cells)), ("keep", json!(keep)), ("seed", json!(seed))];
-    let asking = Asking { state, question, token, name: "RISE", look: Look::Magnitude, settings, notes: vec![] };
     let random = introspection::RandomMasks { count: *masks, cells: *cells, keep: *keep, seed: *seed };
-    asking.answer(&|model, asked, of| {
-        let map = introspection::rise(of, random).map_err(|error| errors::of_introspection(error, &model.graph))?;
-        Ok(Map::whole(map, spatial(axes_of(model, &asked.prepared, of.at))))
+    Ok(Explainer {
+        name: "RISE",
+        look: Look::Magnitude,
+        settings: vec![("masks", json!(masks)), ("cells", json!(cells)), ("keep", json!(keep)), ("seed", json!(seed))],
+        notes: vec![],
+        explain: Box::new(move |model, asked, of| {
+            let map = introspection::rise(of, random).map_err(|error| errors::of_introspection(error, &model.graph))?;
+            Ok(Map::whole(map, spatial(axes_of(model, &asked.prepared, of.at))))
+        }),
     })
 }
 
@@ -144,7 +149,7 @@ fn refuse_too_many(window: &[usize], stride: &[usize], shape: &[usize]) -> Resul
     Err(ErrorObject::invalid("stride", message).expected(format!("at most {MOST_VARIATIONS} windows")))
 }
 
-fn check_count(field: &'static str, count: usize) -> Result<(), ErrorObject> {
+pub(super) fn check_count(field: &'static str, count: usize) -> Result<(), ErrorObject> {
     if (1..=MOST_VARIATIONS).contains(&count) {
         return Ok(());
     }
@@ -153,7 +158,7 @@ fn check_count(field: &'static str, count: usize) -> Result<(), ErrorObject> {
 }
 
 /// A baseline as the settings of an answer show it.
-fn shown(baseline: &Baseline) -> serde_json::Value {
+pub(super) fn shown(baseline: &Baseline) -> serde_json::Value {
     match baseline {
         Baseline::Tensor(tensor) => json!({"shape": tensor.shape}),
         other => json!(other),
@@ -161,7 +166,7 @@ fn shown(baseline: &Baseline) -> serde_json::Value {
 }
 
 /// A baseline in the shape of an input.
-fn baseline_of(model: &HeldModel, asked: &AskedInput, wanted: &Baseline) -> Result<Value, ErrorObject> {
+pub(super) fn baseline_of(model: &HeldModel, asked: &AskedInput, wanted: &Baseline) -> Result<Value, ErrorObject> {
     let of_error = |error| errors::of_introspection(error, &model.graph);
     let input = &asked.prepared.value;
     match wanted {
@@ -172,6 +177,7 @@ fn baseline_of(model: &HeldModel, asked: &AskedInput, wanted: &Baseline) -> Resu
         Baseline::Named(NamedBaseline::Blur) => baseline::blur(input).map_err(of_error),
         Baseline::Named(NamedBaseline::Mean) => baseline::mean(input).map_err(of_error),
         Baseline::Named(NamedBaseline::Silence) => baseline::silence(input).map_err(of_error),
+        Baseline::Named(NamedBaseline::Black) => baseline::black(input).map_err(of_error),
         Baseline::Tensor(tensor) => {
             let prepared = from_tensor(tensor)?.prepared_for(model)?;
             if prepared.value.shape() != input.shape() {

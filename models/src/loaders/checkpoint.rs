@@ -120,7 +120,8 @@ impl Weights {
     }
 }
 
-fn drawn(seed: u64, name: &str, length: usize, initial: Initial) -> Vec<f32> {
+/// Numbers that follow from a seed and the weight's name alone.
+pub(crate) fn drawn(seed: u64, name: &str, length: usize, initial: Initial) -> Vec<f32> {
     match initial {
         Initial::Constant(number) => vec![number; length],
         Initial::Uniform { fan_in } => {
@@ -128,6 +129,9 @@ fn drawn(seed: u64, name: &str, length: usize, initial: Initial) -> Vec<f32> {
             // The name is part of the seed, so that a weight does not depend on the order of its neighbours.
             let start = name.bytes().fold(mixed(seed), |state, byte| mixed(state ^ u64::from(byte)));
             let uniform = |index: usize| {
+                if index.is_multiple_of(1 << 20) {
+                    crate::pause::point();
+                }
                 (mixed(start.wrapping_add((index as u64).wrapping_mul(STEP))) >> 11) as f64 / (1u64 << 53) as f64
             };
             (0..length).map(|index| ((2.0 * uniform(index) - 1.0) * bound) as f32).collect()

@@ -6,6 +6,7 @@ pub mod onnx;
 pub mod pth;
 pub mod safetensors;
 
+pub(crate) use checkpoint::drawn;
 pub use checkpoint::{Checkpoint, Initial, Weights};
 pub use file_bytes::FileBytes;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::{Backward, Family, Operator};
+use super::{Backward, Family, Operator, check_parameters};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::value::Value;
@@ -32,6 +32,21 @@ impl BatchNorm {
             ));
         }
         Ok(BatchNorm { scale, shift, mean, variance, epsilon })
+    }
+
+    /// A norm of scale 1 and shift 0 that has seen channels of these means and variances.
+    pub fn fresh(mean: Vec<f64>, variance: Vec<f64>, epsilon: f64, dtype: DType) -> Result<Self> {
+        let n_channels = mean.len();
+        let tensor = |numbers: Vec<f64>| -> Result<Tensor> {
+            Ok(Tensor::from_vec(numbers, n_channels, &candle_core::Device::Cpu)?.to_dtype(dtype)?)
+        };
+        let (scale, shift) = (tensor(vec![1.0; n_channels])?, tensor(vec![0.0; n_channels])?);
+        BatchNorm::new(scale, shift, tensor(mean)?, tensor(variance)?, epsilon)
+    }
+
+    /// What is added to variances.
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
     }
 
     /// For each channel the factor and the term of `y = factor x + term`, in f64.
@@ -92,6 +107,12 @@ impl Operator for BatchNorm {
 
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {
         vec![("scale", &self.scale), ("shift", &self.shift), ("mean", &self.mean), ("variance", &self.variance)]
+    }
+
+    fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
+        check_parameters(self, parameters)?;
+        let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|nth| parameters[nth].clone());
+        Ok(Arc::new(BatchNorm::new(scale, shift, mean, variance, self.epsilon)?))
     }
 
     fn n_parameters(&self) -> usize {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 
 use super::reweighting::{Reweighted, Reweighting};
-use super::{AxisKind, AxisWindow, Backward, Family, Operator, Reach, RectifierBelow};
+use super::{AxisKind, AxisWindow, Backward, Family, Operator, Reach, RectifierBelow, check_parameters};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::Prepared;
@@ -344,6 +344,11 @@ impl Operator for Convolution {
             .into_iter()
             .chain(self.params.bias.iter().map(|bias| ("bias", bias)))
             .collect()
+    }
+
+    fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
+        check_parameters(self, parameters)?;
+        Ok(Arc::new(self.with_weights(parameters[0].clone(), parameters.get(1).cloned())?))
     }
 
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {

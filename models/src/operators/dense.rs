@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 
 use super::reweighting::{Reweighted, Reweighting};
-use super::{AxisKind, Backward, Family, Operator, Reach};
+use super::{AxisKind, Backward, Family, Operator, Reach, check_parameters};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::vectorized::matrix::{Matrix, multiply_add};
@@ -164,6 +164,11 @@ impl Operator for Dense {
 
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {
         [("weight", &self.weight)].into_iter().chain(self.bias.iter().map(|bias| ("bias", bias))).collect()
+    }
+
+    fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
+        check_parameters(self, parameters)?;
+        Ok(Arc::new(Dense::new(parameters[0].clone(), parameters.get(1).cloned())?))
     }
 
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {

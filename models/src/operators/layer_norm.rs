@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
-use super::{Backward, Family, Operator, Reach};
+use super::{Backward, Family, Operator, Reach, check_parameters};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::value::{Layout, Value};
@@ -116,6 +116,11 @@ impl Operator for LayerNorm {
 
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {
         [("scale", &self.scale)].into_iter().chain(self.shift.iter().map(|shift| ("shift", shift))).collect()
+    }
+
+    fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
+        check_parameters(self, parameters)?;
+        Ok(Arc::new(LayerNorm::new(parameters[0].clone(), parameters.get(1).cloned(), self.epsilon)?))
     }
 
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {

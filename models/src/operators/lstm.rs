@@ -8,7 +8,7 @@ use super::activation::sigmoid;
 use super::recurrent::{
     OfDirection, Recurrence, RecurrentParams, States, arrived_or_zeros, side_by_side, with_matrix, with_transposed,
 };
-use super::{AxisKind, Backward, Family, Operator, Reach};
+use super::{AxisKind, Backward, Family, Operator, Reach, check_parameters};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::value::{Layout, Value};
@@ -232,6 +232,12 @@ impl Operator for Lstm {
 
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {
         self.recurrence.parameters()
+    }
+
+    fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
+        check_parameters(self, parameters)?;
+        let recurrence = self.recurrence.with_parameters(parameters);
+        Ok(Arc::new(Lstm { recurrence, initial_cell: self.initial_cell.clone() }))
     }
 
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use crate::value::Value;
 
 mod activation;
@@ -181,15 +181,29 @@ impl Backward<'_> {
 
     /// The gradient at the only output.
     pub fn gradient(&self) -> Result<&Value> {
-        self.gradients.first().and_then(Option::as_ref).ok_or_else(|| {
-            crate::error::ModelError::operator("backward walk", "no gradient arrived at the first output")
-        })
+        self.gradients
+            .first()
+            .and_then(Option::as_ref)
+            .ok_or_else(|| ModelError::operator("backward walk", "no gradient arrived at the first output"))
     }
 
     /// The answer of an operator with one input.
     pub fn only(gradient: Value) -> Result<Vec<Option<Value>>> {
         Ok(vec![Some(gradient)])
     }
+}
+
+/// Fails unless new parameters are as many as the old ones and of their shapes.
+pub(crate) fn check_parameters(operator: &dyn Operator, new: &[Tensor]) -> Result<()> {
+    let shapes = |tensors: &mut dyn Iterator<Item = &Tensor>| -> Vec<Vec<usize>> {
+        tensors.map(|tensor| tensor.dims().to_vec()).collect()
+    };
+    let (own, new) =
+        (shapes(&mut operator.parameters().into_iter().map(|(_, tensor)| tensor)), shapes(&mut new.iter()));
+    if own == new {
+        return Ok(());
+    }
+    Err(ModelError::operator(operator.kind(), format!("parameters of shapes {new:?}; they must be {own:?}")))
 }
 
 /// A rectifier that computed an operator's only input, and through which a gradient passes on to what it read.
@@ -278,6 +292,12 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
     /// What it learned, by name.
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {
         Vec::new()
+    }
+
+    /// Itself with other parameters, in the order and the shapes of [`Operator::parameters`].
+    fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
+        let n_parameters = parameters.len();
+        Err(ModelError::operator(self.kind(), format!("{n_parameters} parameters for an operator whose own are fixed")))
     }
 
     /// How many numbers it learned.

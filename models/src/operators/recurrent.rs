@@ -207,6 +207,17 @@ impl Recurrence {
         always.into_iter().chain(params.bias.iter().map(|bias| ("bias", bias))).collect()
     }
 
+    /// Itself with other parameters, in the order and the shapes of its own; initial states are none of them.
+    pub(super) fn with_parameters(&self, parameters: &[Tensor]) -> Self {
+        let params = RecurrentParams {
+            input_weight: parameters[0].clone(),
+            recurrent_weight: parameters[1].clone(),
+            bias: parameters.get(2).cloned(),
+            ..self.params.clone()
+        };
+        Recurrence { params, ..self.clone() }
+    }
+
     pub(super) fn to_dtype(&self, dtype: DType) -> Result<Self> {
         let params = &self.params;
         let optional = |tensor: &Option<Tensor>| tensor.as_ref().map(|tensor| tensor.to_dtype(dtype)).transpose();

@@ -30,7 +30,8 @@ pub fn merge_batch_norms(graph: &Graph) -> Result<Graph> {
     })
 }
 
-fn merged(operator: &dyn Operator, norm: &BatchNorm) -> Result<Arc<dyn Operator>> {
+/// A convolution or dense layer with a norm behind it, as one.
+pub(crate) fn merged(operator: &dyn Operator, norm: &BatchNorm) -> Result<Arc<dyn Operator>> {
     let (factor, term) = norm.factor_and_term()?;
     if let Some(convolution) = operator.as_convolution() {
         let params = convolution.params();
@@ -99,6 +100,8 @@ mod tests {
             "bn2's convolution is read by the sum too"
         );
         assert_eq!(merged.layer("bn1").unwrap(), merged.layer("conv1").unwrap());
+        let holds_norm = |name: &str| merged.merged_into(merged.layer(name).unwrap().node).is_some();
+        assert_eq!([holds_norm("conv1"), holds_norm("conv2"), holds_norm("bn2")], [true, false, false]);
 
         let input = random_value(&[2, 3, 6, 5], 5);
         let run = |graph: &Graph| {

@@ -3,3 +3,4 @@
 mod merge_batch_norm;
 
 pub use merge_batch_norm::merge_batch_norms;
+pub(crate) use merge_batch_norm::merged;

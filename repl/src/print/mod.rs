@@ -3,6 +3,7 @@
 mod numbers;
 mod picture;
 mod results;
+mod sanity;
 mod summary;
 mod table;
 mod terminal;

@@ -1,13 +1,14 @@
 //! The results of single methods as text, and any other result as a list of its fields.
 
 use client_protocol::input::{Inputs, Loaded as LoadedInput};
-use client_protocol::job::{Job, JobState, Jobs};
+use client_protocol::job::{Job, Jobs};
 use client_protocol::model::{ClassScore, Described, Letter, Loaded, Models, Prediction};
 use client_protocol::{ResolvedTarget, Tensor};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::numbers::{bytes, count, length, number};
+use super::sanity;
 use super::summary::tensor_summary;
 use super::table::{Column, table};
 
@@ -22,6 +23,10 @@ pub(crate) fn render(method: &str, result: &Value) -> String {
         "input.list" => typed(result, inputs),
         "job.list" => typed(result, jobs),
         "job.get" => typed(result, job),
+        "sanity.randomize" => typed(result, sanity::randomized),
+        "sanity.data_randomization" => typed(result, sanity::data_randomized),
+        "metric.mprt" => typed(result, sanity::mprt),
+        "metric.pixel_flipping" => typed(result, sanity::pixel_flipping),
         "rpc.discover" => serde_json::to_string_pretty(result).ok(),
         _ => None,
     };
@@ -72,7 +77,7 @@ fn classes(classes: &[ClassScore]) -> String {
 }
 
 /// A bar of eighths of a character; what is not nothing shows at least one.
-fn bar(part: f64, width: usize) -> String {
+pub(super) fn bar(part: f64, width: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let part = if part.is_finite() { part.clamp(0.0, 1.0) } else { 0.0 };
     let eighths = (part * width as f64 * 8.0).round() as usize;
@@ -240,17 +245,8 @@ fn job(job: Job) -> String {
     head + &error.or(result).unwrap_or_default()
 }
 
-/// The state, and how far a job is that runs.
 fn state(job: &Job) -> String {
-    let state = serde_json::to_value(job.state).ok().and_then(|state| state.as_str().map(str::to_owned));
-    let state = state.unwrap_or_default();
-    match &job.progress {
-        Some(progress) if job.state == JobState::Running => {
-            let left = progress.left_s.map(|left| format!(", {left:.0} s left")).unwrap_or_default();
-            format!("{state}, {} of {} steps{left}", progress.done, progress.total)
-        }
-        _ => state,
-    }
+    serde_json::to_value(job.state).ok().and_then(|state| state.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Any result, a line a field.

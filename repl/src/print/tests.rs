@@ -90,6 +90,41 @@ fn attributions_are_summed_up() {
 }
 
 #[test]
+fn sanity_checks_are_curves() {
+    check(
+        "sanity.randomize",
+        r#"{"curve": [
+            {"layer": "original", "randomized": [], "similarities": [
+                {"metric": "spearman_abs", "mean": 1, "std": 0, "values": [1, 1]}, {"metric": "ssim", "mean": 1, "std": 0, "values": [1, 1]}]},
+            {"layer": "blocks.15", "randomized": ["blocks.15.project_conv"], "similarities": [
+                {"metric": "spearman_abs", "mean": 0.25, "std": 0.05, "values": [0.2, 0.3]}, {"metric": "ssim", "mean": -0.1, "std": 0, "values": [-0.1, -0.1]}]}
+        ], "target": [{"score": 1}, {"score": 2}], "settings": {}, "notes": ["left out: HOG"]}"#,
+        expect![[r#"
+            randomised  Spearman (abs)            SSIM
+            original     1.000 ± 0.000   1.000 ± 0.000  ████████████████████████
+            blocks.15    0.250 ± 0.050  -0.100 ± 0.000  ██████
+            note: left out: HOG"#]],
+    );
+    check(
+        "metric.pixel_flipping",
+        r#"{"curve": {"flipped": [0, 2, 3], "scores": [0.9, 0.3, 0], "area": 0.45}, "area": 0.45, "target": {"score": 1}, "settings": {}}"#,
+        expect![[r#"
+            flipped  score
+                  0    0.9  ████████████████████████
+                  2    0.3  ████████
+                  3      0
+            area 0.45"#]],
+    );
+    check(
+        "metric.mprt",
+        r#"{"entropies": {"before": 2, "after": 3, "score": 0.5}, "target": {"score": 1}, "settings": {}}"#,
+        expect![[r#"
+            input  entropy before  after  growth
+                0               2      3     0.5"#]],
+    );
+}
+
+#[test]
 fn models_and_inputs_are_tables() {
     check(
         "model.load",
@@ -174,12 +209,6 @@ fn any_other_result_is_its_fields() {
             j2 (model.unload): done, asked 2 s ago
             freed_bytes: 4.0 KiB
             model: ab"#]],
-    );
-    check(
-        "job.get",
-        r#"{"job": "j3", "method": "attribution.rise", "state": "running", "age_s": 2.0,
-        "progress": {"done": 64, "total": 256, "rate": 8.0, "left_s": 24.0}}"#,
-        expect![[r#"j3 (attribution.rise): running, 64 of 256 steps, 24 s left, asked 2 s ago"#]],
     );
     check(
         "job.list",

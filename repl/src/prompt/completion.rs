@@ -4,7 +4,7 @@ use client_protocol::methods;
 
 use super::facts::{Facts, files};
 use crate::method_table::{BUILT_INS, PathKind, is_target, path_kind, shortest_name};
-use crate::query_language::{Parameter, Text, method_of, parameters};
+use crate::query_language::{Parameter, Text, method_of, parameters_with};
 
 /// Completions of what is typed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,7 +36,7 @@ pub(crate) fn complete(line: &str, facts: &dyn Facts) -> Completions {
     let Ok(method) = method_of(&Text { text: (*head).to_owned(), span: 0..0 }) else {
         return Completions { start, candidates: Vec::new() };
     };
-    let known = parameters(method);
+    let known = parameters_with(method, attribution_of(arguments, method.main_parameter));
     if let Some((key, value)) = typed.split_once('=') {
         let key = key.rsplit('.').next().unwrap_or(key);
         let parameter = known.iter().chain(known.iter().flat_map(|parameter| &parameter.fields));
@@ -67,6 +67,14 @@ pub(crate) fn complete(line: &str, facts: &dyn Facts) -> Completions {
         }
     }
     Completions { start, candidates }
+}
+
+/// The word that names an attribution within another request.
+fn attribution_of<'a>(arguments: &[(usize, &'a str)], main: Option<&str>) -> Option<&'a str> {
+    let mut words = arguments.iter().map(|(_, word)| *word);
+    let named = words.clone().find_map(|word| word.strip_prefix("method="));
+    let bare = || words.find(|word| !word.contains('=')).filter(|_| main == Some("method"));
+    named.or_else(bare).map(unquoted)
 }
 
 /// The values that a parameter takes, as far as they start with what is typed.
@@ -253,7 +261,6 @@ mod tests {
                 visualization.gradient objective=
                 visualization.gradient picture=
                 visualization.gradient timeout=
-                visualization.gradient watch=
                 visualization.gradient channel=
                 visualization.gradient kind=
                 visualization.gradient layer=

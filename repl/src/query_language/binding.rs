@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::error::QueryError;
 use super::paths;
-use super::schema::{Parameter, parameters};
+use super::schema::{Parameter, parameters_with};
 use super::syntax::{Node, NodeKind, Statement, Text};
 use super::target::target;
 use crate::method_table::{BUILT_INS, PathKind, is_target, method_of_built_in, path_kind};
@@ -52,7 +52,7 @@ impl Binder<'_> {
     /// The call that a statement means.
     pub(crate) fn bind(&self, statement: &Statement) -> Result<Call, QueryError> {
         let method = method_of(&statement.head)?;
-        let known = parameters(method);
+        let known = parameters_with(method, attribution_of(statement, method));
         let mut call = Call {
             method,
             params: Map::new(),
@@ -214,6 +214,16 @@ impl Binder<'_> {
             call.params.insert(name.to_owned(), Value::from(id));
         }
         Ok(())
+    }
+}
+
+/// The word that names an attribution within another request.
+fn attribution_of<'a>(statement: &'a Statement, method: &MethodSpec) -> Option<&'a str> {
+    let named = statement.arguments.iter().find(|(key, _)| key.text == "method").map(|(_, node)| node);
+    let bare = statement.bare.first().filter(|_| method.main_parameter == Some("method"));
+    match &named.or(bare)?.kind {
+        NodeKind::Word(word) | NodeKind::Quoted(word) => Some(word),
+        _ => None,
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) use binding::{Binder, Call, method_of};
 pub(crate) use error::QueryError;
 pub(crate) use parser::parse;
 pub(crate) use paths::absolute;
-pub(crate) use schema::{Parameter, parameters};
+pub(crate) use schema::{Parameter, parameters, parameters_with};
 pub(crate) use syntax::{NodeKind, Statement, Text};
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A method's parameters as its JSON schema tells them: types, words that a value may be, fields that may stand flat.
 
-use client_protocol::MethodSpec;
+use client_protocol::{MethodSpec, OF_ANSWERS, find_attribution, takes_attribution};
 use serde_json::Value;
 
 use crate::method_table::params_schema;
@@ -34,6 +34,19 @@ pub(crate) struct Parameter {
 pub(crate) fn parameters(method: &MethodSpec) -> Vec<Parameter> {
     let schema = params_schema(method);
     fields_of(&schema, &schema, 0)
+}
+
+/// The same, with those of the attribution that is named within, where the method takes one's request.
+pub(crate) fn parameters_with(method: &MethodSpec, attribution: Option<&str>) -> Vec<Parameter> {
+    let mut known = parameters(method);
+    let attribution = attribution.filter(|_| takes_attribution(&params_schema(method)));
+    if let Some(attribution) = attribution.and_then(|name| find_attribution(name).ok()) {
+        let of_map = parameters(attribution).into_iter().filter(|parameter| {
+            !OF_ANSWERS.contains(&parameter.name.as_str()) && known.iter().all(|own| own.name != parameter.name)
+        });
+        known.extend(of_map.collect::<Vec<_>>());
+    }
+    known
 }
 
 /// The fields that an object schema names itself.
