@@ -46,7 +46,7 @@ pub fn check_params(method: &MethodSpec, params: &Map<String, Value>) -> Result<
 }
 
 /// Parameters that say how a map comes, which nobody asks of an attribution within another request.
-pub const OF_ANSWERS: [&str; 6] = ["encoding", "picture", "timeout", "background", "crop", "check"];
+pub const OF_ANSWERS: [&str; 7] = ["encoding", "picture", "timeout", "background", "watch", "crop", "check"];
 
 /// Whether a method takes an attribution's request: the parameters of the method that its `method` names beside its own.
 pub fn takes_attribution(schema: &Value) -> bool {
@@ -173,6 +173,9 @@ pub(crate) fn expectation(schema: &Value, root: &Value) -> String {
         let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
         return format!("one of {}", quoted.join(", "));
     }
+    if let Some(constant) = schema.get("const") {
+        return constant.to_string();
+    }
     if let Some(alternatives) = schema["anyOf"].as_array().or_else(|| schema["oneOf"].as_array()) {
         let mut all: Vec<String> = alternatives
             .iter()
@@ -262,8 +265,7 @@ mod tests {
         refused(
             "visualization.maximize",
             serde_json::json!({"model": "m", "objective": {"kind": "layer", "layer": "l"}, "transforms": [{"spin": 3}]}),
-            "`transforms` must be a list of text or an object with pad or an object with jitter or an object with scale or \
-             an object with rotate or an object with shift, not [{\"spin\":3}]",
+            "`transforms` must be a list of \"none\" or \"standard\" or an object with pad or an object with jitter or an object with scale or an object with rotate or an object with shift, not [{\"spin\":3}]",
         );
     }
 

@@ -109,4 +109,7 @@ pub struct AnswerOptions {
     /// Answer at once with a job, which outlives the connection.
     #[serde(default)]
     pub background: bool,
+    /// What `job.get` and `job.subscribe` shall know this query by while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<String>,
 }

@@ -199,7 +199,8 @@ methods! {
     /// Makes an input that makes an objective large, from noise, step by step along the gradient.
     ///
     /// Olah et al. 2017. Pictures are spectra with independent colours, moved and turned at random at each step, unless
-    /// `parameterization` and `transforms` say otherwise.
+    /// `parameterization` and `transforms` say otherwise. A learned `prior` keeps pictures likely (Nguyen et al. 2017). What
+    /// was cancelled or has ended goes on with `continue_from`.
     VisualizationMaximize = "visualization.maximize"(visualization::MaximizeParams) -> visualization::Maximized, main None,
         example r#"{"model": "efficientnet-lite0", "objective": {"kind": "channel", "layer": "blocks.7", "channel": 12}, "steps": 256, "seed": 1}"#;
     /// Shows the learned weights of a layer, a picture for each filter.
@@ -250,8 +251,15 @@ methods! {
         example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "method": "lrp", "composite": "epsilon_plus"}"#;
     /// Lists jobs.
     JobList = "job.list"(NoParams) -> job::Jobs, main None, example "{}";
-    /// Says where a job stands, with its result once it is done.
-    JobGet = "job.get"(job::JobParams) -> job::Job, main Some("job"), example r#"{"job": "j1"}"#;
+    /// Says where a job stands: how far it is while it runs, its result once it is done.
+    JobGet = "job.get"(job::GetParams) -> job::Job, main Some("job"), example r#"{"job": "j1"}"#;
+    /// Tells how far a job is, and at last that it has ended, in notifications `job.progress`.
+    ///
+    /// Over a WebSocket alone. A notification's `params` are `{"subscription": what this answered, "result": the job as job.get
+    /// shows it}`, at most twenty a second. The result itself is had from `job.get`.
+    JobSubscribe = "job.subscribe"(job::SubscribeParams) -> String, main Some("job"), example r#"{"job": "j1"}"#;
+    /// Ends the notifications of a subscription.
+    JobUnsubscribe = "job.unsubscribe"(job::UnsubscribeParams) -> bool, main Some("subscription"), example r#"{"subscription": "8hJ2dPq0"}"#;
     /// Cancels a job.
     JobCancel = "job.cancel"(job::JobParams) -> job::Cancelled, main Some("job"), example r#"{"job": "j1"}"#;
     /// Cancels a running request of the same connection, by its `id`.

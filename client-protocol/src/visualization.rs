@@ -113,8 +113,15 @@ pub struct GradientResult {
 pub struct MaximizeParams {
     /// A model's id or name.
     pub model: String,
-    /// What is made large; its fields may stand flat in the query language.
-    pub objective: Objective,
+    /// What is made large (needed but for `continue_from`); its fields may stand flat in the query language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
+    /// A job of this method, or the `ascent` of an answer: goes on where that stands, as it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continue_from: Option<String>,
+    /// An input to start from (default: noise).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<InputRef>,
     /// Which numbers are free.
     #[serde(default)]
     pub parameterization: Parameterization,
@@ -133,7 +140,10 @@ pub struct MaximizeParams {
     /// What is subtracted from the objective; its fields may stand flat in the query language.
     #[serde(default)]
     pub regularizers: Regularizers,
-    /// How many steps are taken.
+    /// A denoising network that pulls pictures towards likely ones: its name or file, or with how hard it pulls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior: Option<PriorRef>,
+    /// How many steps are taken, beyond those of `continue_from`.
     #[serde(default = "default_steps")]
     pub steps: usize,
     /// Adam's.
@@ -229,6 +239,50 @@ pub struct Regularizers {
     pub frequency: f64,
 }
 
+/// Which learned prior.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PriorRef {
+    /// A denoising network that is loaded, by id or name, or a file with one's weights.
+    Source(String),
+    /// The same, and how hard it pulls.
+    Prior(Prior),
+}
+
+/// A learned prior: `(R(x) - x) / noise`, with `R` a denoising network, in proportion to the objective's gradient.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Prior {
+    /// A denoising network that is loaded, by id or name, or a file with one's weights.
+    pub source: String,
+    /// How hard it pulls: at 1, a picture as noisy as those it was trained on is pulled as hard as the objective pulls.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// How hard in the end (default: as at first).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_weight: Option<f64>,
+    /// After how many steps that is reached, evenly.
+    #[serde(default = "default_steps")]
+    pub over: usize,
+    /// The deviation of the noise that the network was trained to take off, as a share of the input's range.
+    #[serde(default = "default_noise")]
+    pub noise: f64,
+}
+
+fn default_noise() -> f64 {
+    0.1
+}
+
+impl From<PriorRef> for Prior {
+    fn from(prior: PriorRef) -> Prior {
+        match prior {
+            PriorRef::Prior(prior) => prior,
+            PriorRef::Source(source) => {
+                Prior { source, weight: one(), last_weight: None, over: default_steps(), noise: default_noise() }
+            }
+        }
+    }
+}
+
 /// The input found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Maximized {
@@ -236,8 +290,10 @@ pub struct Maximized {
     pub tensor: Tensor,
     /// The objective of that input.
     pub value: f64,
-    /// The objective before each step, of the input as it was changed at random then.
+    /// The objective before each step since the beginning, of the input as it was changed at random then.
     pub values: Vec<f64>,
+    /// What `continue_from` goes on from, for as long as the daemon remembers it.
+    pub ascent: String,
     /// What was done.
     pub settings: Settings,
     /// Where numbers left the finite ones and the ascent ended with the input before; the step is counted from 1.

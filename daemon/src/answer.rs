@@ -58,14 +58,19 @@ async fn checked(
     let deadline = take_timeout(&mut params)?.map(|timeout| Instant::now() + timeout);
     let in_background = matches!(params.remove("background"), Some(Value::Bool(true)));
     check_params(method, &params)?;
+    let watch = params.remove("watch").and_then(|name| name.as_str().map(str::to_owned));
     let handler = find_handler(name).ok_or_else(|| {
         ErrorObject::new(ErrorKind::InvalidRequest, format!("`{name}` needs a lasting connection, such as a WebSocket"))
     })?;
-    let token = Token { cancel, deadline };
     if in_background && handler.lane == Lane::Compute {
-        return begin_job(state, handler, params);
+        return begin_job(state, handler, params, deadline);
     }
-    work(state.clone(), Urgency::Interactive, handler, params, token).await
+    let watched = watch.map(|name| state.jobs.watch(&name, handler.name, cancel.clone())).transpose()?;
+    let standing = watched.as_ref().map(|watched| watched.standing.clone());
+    let token = Token { cancel, deadline, standing };
+    let outcome = work(state.clone(), Urgency::Interactive, handler, params, token).await;
+    watched.into_iter().for_each(|watched| watched.end(&outcome));
+    outcome
 }
 
 /// Every method takes `timeout`, in seconds.
@@ -106,14 +111,16 @@ fn begin_job(
     state: &Arc<State>,
     handler: &'static Handler,
     params: Map<String, Value>,
+    deadline: Option<Instant>,
 ) -> Result<Box<RawValue>, ErrorObject> {
     let cancel = CancelFlag::default();
-    let id = state.jobs.begin(handler.name, cancel.clone());
-    let (state_of_job, id_of_job) = (state.clone(), id.clone());
+    let standing = state.jobs.begin(handler.name, cancel.clone());
+    let id = standing.id.clone();
+    let state = state.clone();
     tokio::spawn(async move {
-        let outcome =
-            work(state_of_job.clone(), Urgency::Background, handler, params, Token { cancel, deadline: None }).await;
-        state_of_job.jobs.end(&id_of_job, outcome);
+        let token = Token { cancel, deadline, standing: Some(standing.clone()) };
+        let outcome = work(state.clone(), Urgency::Background, handler, params, token).await;
+        state.jobs.end(&standing, outcome);
     });
     raw(&json!({"job": id}))
 }

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use models::{Interrupt, Interrupted};
 
+use crate::standing::Standing;
+
 /// Set once, by whoever does not want the answer any more.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CancelFlag(Arc<AtomicBool>);
@@ -32,11 +34,13 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// What a query polls between layers.
+/// What a query polls between layers, and tells how far it is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Token {
     pub(crate) cancel: CancelFlag,
     pub(crate) deadline: Option<Instant>,
+    /// Where it stands, if somebody may watch it.
+    pub(crate) standing: Option<Arc<Standing>>,
 }
 
 /// Asks whether to go on, but tells nothing of how far a part of longer work has come.
@@ -58,5 +62,9 @@ impl Interrupt for Token {
             Some(deadline) if Instant::now() >= deadline => Err(Interrupted::DeadlineExceeded),
             _ => Ok(()),
         }
+    }
+
+    fn progress(&self, done: usize, total: usize) {
+        self.standing.iter().for_each(|standing| standing.progress(done, total));
     }
 }

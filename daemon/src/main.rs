@@ -4,6 +4,7 @@
 //! on; handlers ask the library and `to_protocol` converts what comes back. `state` is what outlives a request.
 
 mod answer;
+mod ascents;
 mod compute_queue;
 mod draw;
 mod draw_curves;
@@ -18,6 +19,7 @@ mod memory;
 mod npy;
 mod options;
 mod requests;
+mod standing;
 mod state;
 mod storage;
 mod to_protocol;
@@ -82,7 +84,7 @@ async fn run(options: Options, threads: usize) -> anyhow::Result<()> {
     let arrays_dir = config.arrays_dir.clone();
     remove_arrays(&arrays_dir);
     let state = Arc::new(State::new(config).context("cannot start the compute thread")?);
-    let (acceptor, sessions) = Acceptor::new(state.clone());
+    let (acceptor, sessions) = Acceptor::new(state.clone())?;
     if let Some(address) = options.listen {
         let listener = transports::listen(address, !options.no_token).await?;
         let address = listener.local_addr()?;

@@ -2,15 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::ascents::Ascents;
 use crate::compute_queue::ComputeQueue;
 use crate::held_input::Inputs;
 use crate::held_model::Models;
 use crate::jobs::Jobs;
 use crate::memory::Expected;
 use crate::trace_cache::TraceCache;
+
+/// Bytes of ascents that are kept: some dozens on photos.
+const ASCENT_BYTES: usize = 256 << 20;
 
 /// What was decided at start.
 #[derive(Clone, Debug)]
@@ -37,7 +41,9 @@ pub(crate) struct State {
     pub(crate) started: Instant,
     pub(crate) traces: TraceCache,
     pub(crate) compute: ComputeQueue,
-    pub(crate) jobs: Jobs,
+    pub(crate) jobs: Arc<Jobs>,
+    /// Where ascents of `visualization.maximize` stand, to go on from there.
+    pub(crate) ascents: Ascents,
     pub(crate) counters: Counters,
     /// Told when `server.shutdown` asks for the end.
     pub(crate) shutdown: tokio::sync::watch::Sender<bool>,
@@ -64,7 +70,8 @@ impl State {
             started: Instant::now(),
             traces: TraceCache::new(config.limits.trace_bytes, expected.clone()),
             compute: ComputeQueue::start("cpu", config.limits.waiting_queries, expected)?,
-            jobs: Jobs::new(config.job_bytes),
+            jobs: Arc::new(Jobs::new(config.job_bytes)),
+            ascents: Ascents::new(ASCENT_BYTES),
             counters: Counters::default(),
             shutdown: tokio::sync::watch::channel(false).0,
             models: Mutex::default(),

@@ -1,7 +1,7 @@
 //! Integrated gradients: `(x − b) ⊙ ∫₀¹ ∂f/∂x(b + α (x − b)) dα` (Sundararajan et al. 2017, equation 1).
 
 use candle_core::DType;
-use models::{Layout, Outlet, Trace, Value};
+use models::{Layout, Outlet, PartOf, Trace, Value};
 
 use crate::attribution::Question;
 use crate::error::{IntrospectionError, Result};
@@ -149,8 +149,10 @@ fn in_parts(
 ) -> Result<Complete> {
     let n_steps = question.trace.shape(question.at).last().copied().unwrap_or(1);
     let (mut maps, mut gaps) = (Vec::new(), Vec::new());
-    for part in parts {
-        let complete = ask(&part.question(question), &part.of(baseline)?)?;
+    for (nth, part) in parts.iter().enumerate() {
+        let interrupt = PartOf { whole: question.interrupt, part: nth, n_parts: parts.len() };
+        let question = Question { interrupt: &interrupt, ..*question };
+        let complete = ask(&part.question(&question), &part.of(baseline)?)?;
         maps.extend(part.spread(&complete.maps.to_f64_vec()?, n_steps));
         gaps.extend(complete.gaps);
     }

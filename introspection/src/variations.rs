@@ -108,7 +108,7 @@ impl Question<'_> {
         Ok(input)
     }
 
-    /// Evaluates variations, and gives each batch's trace and the variations that are its rows.
+    /// Evaluates variations, and gives each batch's trace and the variations that are its rows; tells how far it is.
     ///
     /// # Shapes
     /// - `variation(nth)`: one row, shaped as the network's input
@@ -120,11 +120,14 @@ impl Question<'_> {
     ) -> Result<()> {
         let per_row = self.trace.bytes() / size_of::<f32>() / self.trace.batch().max(1);
         let together = (NUMBERS_TOGETHER / per_row.max(1)).clamp(1, ROWS_TOGETHER);
+        self.interrupt.progress(0, n_variations);
         for first in (0..n_variations).step_by(together) {
             let rows = first..n_variations.min(first + together);
             let values = rows.clone().map(variation).collect::<Result<Vec<_>>>()?;
             let trace = Trace::record(self.graph, &[Value::stack_rows(&values)?], self.interrupt)?;
+            let done = rows.end;
             then(rows, &trace)?;
+            self.interrupt.progress(done, n_variations);
         }
         Ok(())
     }

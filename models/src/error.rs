@@ -90,3 +90,30 @@ impl Interrupt for Uninterrupted {
         Ok(())
     }
 }
+
+/// One of several equal parts of a long method, so that its steps are told as some of all.
+#[derive(Clone, Copy)]
+pub struct PartOf<'a> {
+    /// Whoever asked for all of it.
+    pub whole: &'a dyn Interrupt,
+    /// Which part, from 0.
+    pub part: usize,
+    /// How many there are.
+    pub n_parts: usize,
+}
+
+impl std::fmt::Debug for PartOf<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "part {} of {}", self.part, self.n_parts)
+    }
+}
+
+impl Interrupt for PartOf<'_> {
+    fn check(&self) -> Result<(), Interrupted> {
+        self.whole.check()
+    }
+
+    fn progress(&self, done: usize, total: usize) {
+        self.whole.progress(self.part * total + done, self.n_parts * total);
+    }
+}

@@ -20,7 +20,7 @@ pub mod value;
 pub mod windows;
 pub mod zoo;
 
-pub use error::{Interrupt, Interrupted, ModelError, Result, Uninterrupted};
+pub use error::{Interrupt, Interrupted, ModelError, PartOf, Result, Uninterrupted};
 pub use graph::{Dim, Graph, GraphBuilder, Node, NodeIdx, Outlet};
 pub use receptive_field::ReceptiveField;
 pub use trace::Trace;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use client_protocol::model::Models;
 use client_protocol::server::Info;
 use serde::de::DeserializeOwned;
+use serde_json::Map;
 
 use crate::connection::{Address, Client, ConnectionError, beside_us_or_on_path, build_id_of, check_owner};
 use crate::output::to_stdout;
@@ -127,6 +128,6 @@ fn daemon(address: &Address, build: Option<&str>, findings: &mut Findings) {
 }
 
 fn ask<T: DeserializeOwned>(client: &mut Client, method: &str) -> Result<T, String> {
-    let answer = client.call_within(PATIENCE, method).map_err(|error| error.to_string())?;
+    let answer = client.call_within(PATIENCE, method, &Map::new()).map_err(|error| error.to_string())?;
     serde_json::from_value(answer).map_err(|error| format!("`{method}` answers what we do not know: {error}"))
 }

@@ -34,7 +34,9 @@ pub(crate) enum PathKind {
 pub(crate) fn path_kind(parameter: &str) -> PathKind {
     match parameter {
         "path" => PathKind::Always,
-        "source" | "weights" | "description" | "labels" | "input" | "inputs" | "reference" => PathKind::WhereThere,
+        "source" | "weights" | "description" | "labels" | "input" | "inputs" | "reference" | "prior" | "start" => {
+            PathKind::WhereThere
+        }
         _ => PathKind::Never,
     }
 }

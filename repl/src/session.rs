@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use client_protocol::{ErrorKind, ErrorObject};
+use client_protocol::{ErrorKind, ErrorObject, find_method};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -11,7 +11,7 @@ use crate::connection::{Address, Client, ConnectionError, connect_or_start};
 use crate::help;
 use crate::method_table::answers_array;
 use crate::output::{FileKind, Output, WriteError};
-use crate::progress::Progress;
+use crate::progress::{SignOfLife, Watcher};
 use crate::query_language::{Binder, Call, QueryError, Statement, parse};
 
 /// Why a line came to nothing.
@@ -246,12 +246,10 @@ impl Session {
                 client
             }
         };
-        let mut progress = Progress::new(Instant::now(), self.output.shows_progress());
-        let answer = client.call_waiting(method, params, &mut || {
-            progress.show(method);
-            Ok(())
-        });
-        progress.clear();
+        let answer = match self.output.shows_progress() && SignOfLife::can_be_shown() {
+            true => call_shown(&mut client, method, params),
+            false => client.call(method, params),
+        };
         if !matches!(
             answer,
             Err(ConnectionError::Lost { .. } | ConnectionError::Unreachable { .. } | ConnectionError::NotOurs { .. })
@@ -337,6 +335,26 @@ impl Session {
         let names: Vec<String> = zoo.filter_map(|entry| entry["name"].as_str().map(str::to_owned)).collect();
         names
     }
+}
+
+/// Calls a method and shows that it runs, and how far it is.
+fn call_shown(client: &mut Client, method: &str, params: &Map<String, Value>) -> Result<Value, ConnectionError> {
+    let mut params = params.clone();
+    let can_be_watched = find_method(method).is_some_and(|method| help::has_parameter(method, "watch"));
+    let watcher = (can_be_watched && !params.contains_key("watch") && params.get("background") != Some(&json!(true)))
+        .then(|| {
+            let name = format!("introspect-{}", std::process::id());
+            let watcher = Watcher::new(&name, client.address());
+            params.insert("watch".to_owned(), Value::from(name));
+            watcher
+        });
+    let mut sign = SignOfLife::new(Instant::now(), watcher);
+    let answer = client.call_waiting(method, &params, &mut || {
+        sign.show(method);
+        Ok(())
+    });
+    sign.clear();
+    answer
 }
 
 fn is_not_found(error: &ErrorObject) -> bool {

@@ -19,6 +19,7 @@ PAUSE = 0.3  # Seconds before each call, in which threads that still spin for th
 TRACE_BYTES = 1 << 30  # Filled before the first call, as that of a daemon is that has been asked all day.
 N_BATCH = 16
 LAYERS_OF_FRAMES = ["acoustic_model.0", "acoustic_model.8", "acoustic_model.16"]
+STEPS_OF_MAXIMIZE, CHANNEL = 64, 12
 
 # Call, what it is, what the peer does, and the largest ratio that is asked, by network.
 CALLS = [
@@ -32,6 +33,7 @@ CALLS = [
     ("frame_gradients", "a gradient for each output frame at 3 layers, cropped", "as many backward walks (10 measured)", {"W": 0.02}),
     ("lrp", "LRP, epsilon-plus, trace cached", "zennit", {"W": 0.3, "E": 0.3, "R": 0.3, "V": 0.3}),
     ("integrated_gradients", "integrated gradients, 50 steps (W: one letter)", "Captum", {"W": 0.1, "E": 0.55, "R": 0.7, "V": 0.65}),
+    ("maximize", f"{STEPS_OF_MAXIMIZE} steps of maximising a middle layer's channel", "PyTorch, as lucent does, up to the layer", {"W": 0.5, "E": 0.5, "R": 0.5}),
     ("first_answer", "first answer of a fresh process", "import + load + 1 call", {"W": 0.2, "E": 0.2, "R": 0.2, "V": 0.2}),
     ("first_memory", "its peak memory (MB)", "the same", {"W": 0.5, "E": 0.5, "R": 0.5, "V": 0.5}),
     ("running", "the same asked again, of the running daemon", "the same", {"W": 0.02, "E": 0.02, "R": 0.02, "V": 0.02}),
@@ -104,6 +106,8 @@ def once(bench, call, name):
     two other inputs, so that both are hot."""
     if call == "frame_gradients":
         return frame_gradients(bench, name)
+    if call == "maximize":
+        return maximize(bench, name)
     sides = [sides_of(bench, call, name) for _ in range(3)]
     time.sleep(PAUSE)
     *_, (answer, our_seconds) = [ours() for ours, _ in sides]
@@ -169,6 +173,24 @@ def frame_gradients(bench, name):
     return first, seconds, expected, their_seconds
 
 
+def maximize(bench, name):
+    """Compared is the objective's gradient at an input, since each side draws noise and moves of its own."""
+    path, held = bench.input(name)
+    objective = {"kind": "channel", "layer": networks.MIDDLE[name], "channel": CHANNEL}
+    about = {"layer": networks.MIDDLE[name], "channel": CHANNEL}
+    gradient, _ = bench.ours("visualization.gradient", name, held, objective=objective)
+    expected, _ = bench.theirs("objective_gradient", name, [path], **about)
+    asked = {"model": bench.model(name), "objective": objective, "steps": STEPS_OF_MAXIMIZE, "transforms": ["standard"]}
+    time.sleep(PAUSE)
+    bench.client.ask("visualization.maximize", **{**asked, "steps": 4})
+    bench.client.ask("visualization.maximize", **asked)
+    seconds = bench.client.seconds
+    time.sleep(PAUSE)
+    bench.theirs("maximize", name, [path], steps=4, **about)
+    _, their_seconds = bench.theirs("maximize", name, [path], steps=STEPS_OF_MAXIMIZE, **about)
+    return numbers(gradient["tensor"]), seconds, expected, their_seconds
+
+
 def spread(answer, frame):
     """A cropped map of one frame, put back where it was cut."""
     cropped = np.load(answer["tensor"]["data"], mmap_mode="r")[frame]
@@ -200,7 +222,7 @@ def measure(bench, call, name):
     bench.fill(name)
     found, _, expected, _ = once(bench, call, name)
     check(call, name, found, expected)
-    repeats = max(2, bench.repeats // 3) if call in ("activations", "frame_gradients", "integrated_gradients") else bench.repeats
+    repeats = max(2, bench.repeats // 3) if call in ("activations", "frame_gradients", "integrated_gradients", "maximize") else bench.repeats
     rounds = [once(bench, call, name) for _ in range(repeats)]
     return [1e3 * statistics.median(times) for times in zip(*[(ours, theirs) for _, ours, _, theirs in rounds])]
 

@@ -11,6 +11,7 @@ N_MELS, N_LETTERS, N_FRAMES = 128, 29, 1000
 
 # The daemon's name of each, and the layer at which Grad-CAM is read: the last convolution, with its batch norm.
 SOURCES = {"W": "wav2letter-torchaudio", "E": "efficientnet-lite0", "R": "resnet18", "V": "vgg16"}
+MIDDLE = {"W": "acoustic_model.10", "E": "blocks.7.bn2", "R": "layer3.0.bn2"}
 LAST_CONVOLUTION = {"W": "acoustic_model.20", "E": "bn1", "R": "layer4.1.bn2", "V": "features.28"}
 
 
@@ -111,5 +112,5 @@ def load(name):
 
 def layer(module, name, of):
     """The submodule that the daemon calls so."""
-    names = {"bn1": "_bn1"} if name == "E" else {}
+    names = {"bn1": "_bn1", "blocks.7.bn2": "_blocks.7._bn2"} if name == "E" else {}
     return module.get_submodule(names.get(of, of))

@@ -10,6 +10,7 @@ import zennit.attribution
 import zennit.canonizers
 import zennit.composites
 
+import lucent
 import networks
 
 FRAMES_MEASURED = 10
@@ -121,6 +122,18 @@ def integrated_gradients(module, x, call):
     return captum.attr.IntegratedGradients(score).attribute(x, n_steps=50, internal_batch_size=10)
 
 
+def objective_gradient(module, x, call):
+    x = x.clone().requires_grad_()
+    lucent.up_to(networks.layer(module, call["network"], call["layer"]), module, x)[:, call["channel"]].mean().backward()
+    return x.grad
+
+
+def maximize(module, x, call):
+    layer = networks.layer(module, call["network"], call["layer"])
+    make = lucent.Spectrogram if call["network"] == "W" else lucent.Photo
+    return lucent.maximize(make(x.shape), module, layer, call["channel"], call["steps"])
+
+
 CALLS = {
     "forward": forward,
     "saliency": saliency,
@@ -131,6 +144,8 @@ CALLS = {
     "frame_gradients": frame_gradients,
     "lrp": lrp,
     "integrated_gradients": integrated_gradients,
+    "objective_gradient": objective_gradient,
+    "maximize": maximize,
 }
 
 

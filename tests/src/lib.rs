@@ -2,6 +2,8 @@
 //!
 //! The binaries must have been built (`cargo build --workspace`); `scripts/test` does so.
 
+mod websocket;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+pub use websocket::WebSocket;
 
 /// A binary of this workspace.
 pub fn binary(name: &str) -> PathBuf {

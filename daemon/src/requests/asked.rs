@@ -41,20 +41,25 @@ pub(crate) fn input_keeping(
     keep: &[Outlet],
     token: &Token,
 ) -> Result<AskedInput, ErrorObject> {
-    let held = match asked {
-        InputRef::Tensor(tensor) => {
-            let input = input::from_tensor(tensor)?;
-            state.inputs().hold(input, state.config.input_bytes)?
-        }
-        InputRef::Name(path) if path.starts_with('/') => {
-            let input = input::from_path(state, path, None)?;
-            state.inputs().hold(input, state.config.input_bytes)?
-        }
-        InputRef::Name(id) => state.inputs().get(id)?,
-    };
+    let held = held(state, asked)?;
     let prepared = held.prepared_for(model)?;
     let trace = trace(state, model, &held, &prepared, keep, token)?;
     Ok(AskedInput { held, prepared, trace })
+}
+
+/// Finds or loads an input.
+pub(crate) fn held(state: &State, asked: &InputRef) -> Result<Arc<HeldInput>, ErrorObject> {
+    match asked {
+        InputRef::Tensor(tensor) => {
+            let input = input::from_tensor(tensor)?;
+            state.inputs().hold(input, state.config.input_bytes)
+        }
+        InputRef::Name(path) if path.starts_with('/') => {
+            let input = input::from_path(state, path, None)?;
+            state.inputs().hold(input, state.config.input_bytes)
+        }
+        InputRef::Name(id) => state.inputs().get(id),
+    }
 }
 
 /// What the model computes of an input, unless the cache has it.

@@ -1,19 +1,26 @@
 //! `visualization.maximize`.
 
+mod going_on;
+mod prior;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
+use client_protocol::job::Partial;
 use client_protocol::visualization::{
     MaximizeParams, Maximized, Objective, Parameterization, Snapshot, Stopped, Transform,
 };
-use client_protocol::{Axis, ErrorKind, ErrorObject, Picture, Settings};
+use client_protocol::{Axis, ErrorKind, ErrorObject, InputRef, Picture, Settings};
 use introspection::visualization::{
-    Canvas, Decay, InputRange, Maximization, Parameters, Regularizers, Transform as LibraryTransform,
+    Ascent, Canvas, Decay, InputRange, Maximization, Parameters, Regularizers, Transform as LibraryTransform,
 };
 use models::operators::AxisKind;
 use models::{Layout, Value};
 use serde_json::json;
 
+use self::prior::HeldPrior;
+use crate::ascents::Kept;
 use crate::draw;
 use crate::errors;
 use crate::held_input::PreparedInput;
@@ -24,6 +31,9 @@ use crate::requests::model::settings;
 use crate::requests::visualization::objective;
 use crate::state::State;
 use crate::to_protocol::{Array, axes_of};
+
+/// Between two pictures that show whoever watches how an ascent is.
+const BETWEEN_PICTURES: Duration = Duration::from_secs(1);
 
 /// What kind of thing an input is, as far as defaults go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +47,20 @@ enum Kind {
 
 pub(crate) fn maximize(state: &Arc<State>, params: MaximizeParams, token: &Token) -> Result<Maximized, ErrorObject> {
     let model = state.models().get(&params.model)?;
-    let objective = objective(&model, &params.objective)?;
+    let going_on = params.continue_from.as_deref().map(|from| state.ascents.get(from)).transpose()?;
+    let params = match &going_on {
+        Some(kept) => going_on::params(kept, &model, params)?,
+        None => params,
+    };
+    let asked_objective = params.objective.clone().ok_or_else(no_objective)?;
+    let objective = objective(&model, &asked_objective)?;
     let shape = shape(&model, params.shape.as_deref())?;
     refuse_too_much(state, &model, &objective, &shape, params.batch)?;
     let plan = Plan::of(&model, &params, &shape)?;
+    let start = params.start.as_ref().map(|start| start_of(state, &model, &plan, &shape, start)).transpose()?;
+    let prior = params.prior.clone().map(|prior| prior::held(state, prior, token)).transpose()?;
     let of_error = |error| errors::of_introspection(error, &model.graph);
-    let canvas = plan.canvas;
-    let parameters = Parameters::new(canvas, plan.range.clone(), plan.parameterization, plan.decorrelate);
+    let parameters = Parameters::new(plan.canvas, plan.range.clone(), plan.parameterization, plan.decorrelate);
     let parameters = parameters.map_err(of_error)?;
     let question = Maximization {
         graph: &model.graph,
@@ -52,21 +69,58 @@ pub(crate) fn maximize(state: &Arc<State>, params: MaximizeParams, token: &Token
         parameters: &parameters,
         transforms: &plan.transforms,
         regularizers: plan.regularizers,
+        prior: prior.as_ref().map(HeldPrior::of_library),
         n_pictures: params.batch,
         steps: params.steps,
         learning_rate: params.learning_rate,
         seed: params.seed,
         snapshots: &params.snapshots,
     };
-    let found = introspection::visualization::maximize(&question, token).map_err(of_error)?;
-    state.counters.forward_passes.fetch_add(found.values.len() as u64 + 1, Ordering::Relaxed);
-    state.counters.backward_walks.fetch_add(found.values.len() as u64, Ordering::Relaxed);
-    let answer = Answer { state, model: &model, params: &params, plan: &plan, shape: &shape };
-    let (tensor, picture) = answer.of(&found.pictures, &answer.title(params.steps))?;
+    let mut ascent = match (&going_on, &start) {
+        (Some(kept), _) => kept.ascent.clone(),
+        (None, Some(pictures)) => Ascent::begin_at(&question, pictures),
+        (None, None) => Ascent::begin(&question),
+    };
+    let answer =
+        Answer { state, model: &model, params: &params, title: &title(&asked_objective), plan: &plan, shape: &shape };
+    let n_before = ascent.steps();
+    let mut shown = Instant::now();
+    let mut watch = |ascent: &Ascent, pictures: &dyn Fn() -> Vec<f64>| {
+        let is_time = params.snapshots.contains(&ascent.steps()) || shown.elapsed() > BETWEEN_PICTURES;
+        let Some(standing) = token.standing.as_ref().filter(|_| is_time && params.answer.picture.is_some()) else {
+            return;
+        };
+        // What cannot be drawn is told with the result.
+        if let Ok(Some(picture)) = answer.picture(&pictures(), ascent.steps()) {
+            standing.show(Partial { step: ascent.steps(), value: ascent.last_value(), picture });
+        }
+        shown = Instant::now();
+    };
+    let found = introspection::visualization::maximize(&question, &mut ascent, &mut watch, token);
+    let n_steps = (ascent.steps() - n_before) as u64;
+    state.counters.forward_passes.fetch_add(n_steps + 1, Ordering::Relaxed);
+    state.counters.backward_walks.fetch_add(n_steps, Ordering::Relaxed);
+    let asked_before = going_on.map(|kept| kept.question.clone());
+    let question_hash =
+        asked_before.unwrap_or_else(|| going_on::hash(&model, &params, prior.as_ref(), start.as_deref()));
+    let id = going_on::ascent_id(&question_hash, ascent.steps());
+    if ascent.steps() > 0 {
+        let job = token.standing.as_ref().map(|standing| standing.id.clone());
+        let kept_params = MaximizeParams { start: None, continue_from: None, ..params.clone() };
+        let (model, question) = (model.id.clone(), question_hash);
+        state.ascents.keep(Kept { id: id.clone(), job, question, model, params: kept_params, ascent });
+    }
+    let found = found.map_err(|error| {
+        let error = of_error(error);
+        let may_go_on = error.kind() == Some(ErrorKind::Cancelled) && n_before as u64 + n_steps > 0;
+        if may_go_on { error.hint(format!("continue_from={id} goes on")) } else { error }
+    })?;
     let snapshots = found.snapshots.iter().map(|snapshot| {
-        let (tensor, picture) = answer.of(&snapshot.pictures, &answer.title(snapshot.step))?;
+        let (tensor, picture) = answer.of(&snapshot.pictures, snapshot.step)?;
         Ok(Snapshot { step: snapshot.step, tensor, picture })
     });
+    let snapshots = snapshots.collect::<Result<_, ErrorObject>>()?;
+    let (tensor, picture) = answer.of(&found.pictures, found.values.len())?;
     let mut notes = Vec::new();
     if found.n_without_gradient == found.values.len() {
         notes.push(
@@ -76,13 +130,37 @@ pub(crate) fn maximize(state: &Arc<State>, params: MaximizeParams, token: &Token
     Ok(Maximized {
         tensor,
         value: found.value,
-        snapshots: snapshots.collect::<Result<_, ErrorObject>>()?,
+        snapshots,
+        ascent: id,
         stopped: found.stopped.map(|stopped| Stopped { step: stopped.step, reason: stopped.reason }),
         values: found.values,
         settings: answer.settings(),
         notes,
         picture,
     })
+}
+
+fn no_objective() -> ErrorObject {
+    let message = "`visualization.maximize` needs `objective`: what is made large";
+    ErrorObject::invalid("objective", message)
+        .expected("such as {\"kind\": \"channel\", \"layer\": …, \"channel\": 12}, or `continue_from`")
+}
+
+/// An input to start from, as pictures: the same for each of the batch.
+fn start_of(
+    state: &State,
+    model: &HeldModel,
+    plan: &Plan,
+    shape: &[usize],
+    asked: &InputRef,
+) -> Result<Vec<f64>, ErrorObject> {
+    let prepared = asked::held(state, asked)?.prepared_for(model)?;
+    if prepared.value.shape()[1..] != *shape {
+        let message = format!("`start` has shape {:?} but the input found has {shape:?}", &prepared.value.shape()[1..]);
+        return Err(ErrorObject::invalid("start", message).expected(format!("an input of shape {shape:?}")));
+    }
+    let numbers = prepared.value.to_f64_vec().map_err(|error| errors::of_model(error, None))?;
+    Ok(plan.range.picture_of_input(plan.canvas, &numbers).repeat(plan.batch))
 }
 
 /// The input's shape without its batch axis: as asked, else as the network declares it.
@@ -135,6 +213,7 @@ struct Plan {
     decorrelate: bool,
     transforms: Vec<LibraryTransform>,
     regularizers: Regularizers,
+    batch: usize,
 }
 
 impl Plan {
@@ -177,6 +256,7 @@ impl Plan {
                 blur: of_asked.blur,
                 frequency: of_asked.frequency,
             },
+            batch: params.batch,
         })
     }
 }
@@ -255,23 +335,27 @@ struct Answer<'a> {
     state: &'a State,
     model: &'a HeldModel,
     params: &'a MaximizeParams,
+    /// The objective in words.
+    title: &'a str,
     plan: &'a Plan,
     shape: &'a [usize],
 }
 
 impl Answer<'_> {
     /// Pictures as the network's input, and as a picture where one is asked.
-    fn of(&self, pictures: &[f64], title: &str) -> Result<(client_protocol::Tensor, Option<Picture>), ErrorObject> {
-        let input = self.array(self.plan.range.input(self.plan.canvas, pictures))?;
-        let shares = Array { numbers: pictures.iter().map(|number| *number as f32).collect(), ..input.clone() };
-        let has_bounds = self.plan.range != InputRange::Unbounded;
-        let picture = draw::of_found(self.params.answer.picture.as_ref(), &shares, has_bounds, title)?;
-        let mut input = input;
+    fn of(&self, pictures: &[f64], step: usize) -> Result<(client_protocol::Tensor, Option<Picture>), ErrorObject> {
+        let mut input = self.array(self.plan.range.input(self.plan.canvas, pictures))?;
         if self.params.batch == 1 {
             input.shape.remove(0);
             input.axes.remove(0);
         }
-        Ok((input.encode(self.state, self.params.answer.encoding)?, picture))
+        Ok((input.encode(self.state, self.params.answer.encoding)?, self.picture(pictures, step)?))
+    }
+
+    fn picture(&self, pictures: &[f64], step: usize) -> Result<Option<Picture>, ErrorObject> {
+        let has_bounds = self.plan.range != InputRange::Unbounded;
+        let title = format!("{} after {step} steps", self.title);
+        draw::of_found(self.params.answer.picture.as_ref(), &self.array(pictures.to_vec())?, has_bounds, &title)
     }
 
     fn array(&self, numbers: Vec<f64>) -> Result<Array, ErrorObject> {
@@ -279,10 +363,6 @@ impl Answer<'_> {
         let value = Value::from_vec(numbers, &shape, Layout::Logical).map_err(|error| errors::of_model(error, None))?;
         let prepared = PreparedInput { value: value.clone(), photo: None };
         Array::of(&value, Some(Axis::named("input")), axes_of(self.model, &prepared, self.model.input()))
-    }
-
-    fn title(&self, step: usize) -> String {
-        format!("{} after {step} steps", title(&self.params.objective))
     }
 
     fn settings(&self) -> Settings {
@@ -301,6 +381,7 @@ impl Answer<'_> {
             ("decay_time", json!(plan.decay.1.filter(|_| is_spectrum))),
             ("transforms", json!(transforms)),
             ("regularizers", json!(params.regularizers)),
+            ("prior", json!(params.prior.clone().map(client_protocol::visualization::Prior::from))),
             ("steps", json!(params.steps)),
             ("learning_rate", json!(params.learning_rate)),
             ("seed", json!(params.seed)),

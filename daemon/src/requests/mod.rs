@@ -65,8 +65,8 @@ macro_rules! handlers {
     };
 }
 
-/// Everything served but `attribution.*`, which is listed in `explainer.rs`, and `cancel` and `rpc.discover`, which the
-/// connection answers.
+/// Everything served but `attribution.*`, which is listed in `explainer.rs`, and `cancel`, subscriptions and
+/// `rpc.discover`, which the connection answers.
 const HANDLERS: &[Handler] = handlers! {
     ServerInfo in Immediate by server::info;
     ServerStats in Immediate by server::stats;
@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn what_is_served_is_what_the_protocol_lists() {
-        let mut served: Vec<&str> = handlers().map(|handler| handler.name).chain(["cancel", "rpc.discover"]).collect();
+        let by_connection = ["cancel", "job.subscribe", "job.unsubscribe", "rpc.discover"];
+        let mut served: Vec<&str> = handlers().map(|handler| handler.name).chain(by_connection).collect();
         let mut listed: Vec<&str> = client_protocol::methods().iter().map(|method| method.name).collect();
         served.sort_unstable();
         listed.sort_unstable();

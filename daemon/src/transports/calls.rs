@@ -1,20 +1,22 @@
 //! The requests of one connection: each is answered by `answer`, can be cancelled by its id, and is cancelled when the
-//! connection goes.
+//! connection goes. Subscriptions are answered by `subscriptions`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use client_protocol::job::CancelParams;
-use client_protocol::{ErrorKind, ErrorObject};
+use client_protocol::{ErrorKind, ErrorObject, check_params, find_method};
 use jsonrpsee::core::middleware::{Batch, BatchEntry, Notification, RpcServiceT};
 use jsonrpsee::server::middleware::rpc::RpcService;
 use jsonrpsee::server::{BatchResponseBuilder, MethodResponse, ResponsePayload};
 use jsonrpsee::types::{ErrorObjectOwned, Id, Request};
-use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 
+use super::subscriptions::{Lasting, SUBSCRIBE, UNSUBSCRIBE};
 use crate::answer::answer;
 use crate::interrupt::{CancelFlag, CancelOnDrop};
 use crate::state::State;
@@ -30,18 +32,18 @@ type Running = HashMap<String, Vec<(u64, CancelFlag)>>;
 pub(super) struct Calls {
     state: Arc<State>,
     running: Arc<Mutex<Running>>,
-    /// jsonrpsee's own service answers nothing here, but a session that ends waits for those that hold it.
-    _session: Option<RpcService>,
+    /// jsonrpsee's own service answers subscriptions; a session that ends waits for those that hold it.
+    session: Option<RpcService>,
 }
 
 impl Calls {
     pub(super) fn new(state: Arc<State>) -> Self {
-        Calls { state, running: Arc::default(), _session: None }
+        Calls { state, running: Arc::default(), session: None }
     }
 
     /// The same for one session.
     pub(super) fn of_session(&self, session: RpcService) -> Self {
-        Calls { _session: Some(session), ..self.clone() }
+        Calls { session: Some(session), ..self.clone() }
     }
 
     /// Stops a running request of this connection.
@@ -72,6 +74,40 @@ impl Calls {
         let _registered = id.map(|id| Registered::new(&self.running, id, flag.clone()));
         answer(&self.state, method, params, flag).await
     }
+
+    /// Has jsonrpsee begin or end a subscription of this connection.
+    async fn subscribed(&self, request: Request<'_>) -> MethodResponse {
+        match self.prepared(&request) {
+            Ok((session, params)) => session.call(Request { params: Some(Cow::Owned(params)), ..request }).await,
+            Err(error) => MethodResponse::error(request.id, owned(error)),
+        }
+    }
+
+    /// The session, and the parameters once they are checked, as jsonrpsee wants them.
+    fn prepared(&self, request: &Request<'_>) -> Result<(&RpcService, Box<RawValue>), ErrorObject> {
+        let method = find_method(&request.method)
+            .ok_or_else(|| ErrorObject::new(ErrorKind::MethodNotFound, format!("no method `{}`", request.method)))?;
+        let is_lasting = request.extensions.get::<Lasting>().is_some();
+        let session = self.session.as_ref().filter(|_| is_lasting).ok_or_else(|| {
+            let message =
+                format!("`{}` needs a WebSocket; `job.get` tells how far a job is over any connection", method.name);
+            ErrorObject::new(ErrorKind::InvalidRequest, message)
+        })?;
+        let params = request.params.as_deref().map(parsed).transpose()?.unwrap_or_else(|| json!({}));
+        let by_name = params.as_object().ok_or_else(|| {
+            ErrorObject::new(ErrorKind::InvalidParams, "parameters are given by name")
+                .field("params")
+                .expected("an object")
+        })?;
+        check_params(method, by_name)?;
+        let params = if method.name == UNSUBSCRIBE { json!([params["subscription"]]) } else { params };
+        let params = to_raw_value(&params);
+        Ok((session, params.map_err(|error| ErrorObject::new(ErrorKind::InternalError, error.to_string()))?))
+    }
+}
+
+fn is_subscription(method: &str) -> bool {
+    method == SUBSCRIBE || method == UNSUBSCRIBE
 }
 
 /// Takes a request out of the running ones however it ends.
@@ -109,7 +145,7 @@ fn parsed(params: &RawValue) -> Result<Value, ErrorObject> {
 }
 
 /// An error as jsonrpsee carries it.
-fn owned(error: ErrorObject) -> ErrorObjectOwned {
+pub(super) fn owned(error: ErrorObject) -> ErrorObjectOwned {
     let data = error.data.map(|data| to_raw_value(&data).unwrap_or_else(|_| RawValue::NULL.to_owned()));
     ErrorObjectOwned::owned(error.code, error.message, data)
 }
@@ -122,6 +158,9 @@ impl RpcServiceT for Calls {
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let calls = self.clone();
         async move {
+            if is_subscription(&request.method) {
+                return calls.subscribed(request).await;
+            }
             let id = serde_json::to_string(&request.id).ok();
             let payload = match calls.answered(id, &request.method, request.params.as_deref()).await {
                 Ok(result) => ResponsePayload::success(result),
@@ -144,6 +183,10 @@ impl RpcServiceT for Calls {
             let mut had_notification = false;
             for entry in batch {
                 let answer = match entry {
+                    Ok(BatchEntry::Call(request)) if is_subscription(&request.method) => {
+                        let message = format!("`{}` is asked by itself, not in a batch", request.method);
+                        MethodResponse::error(request.id, owned(ErrorObject::new(ErrorKind::InvalidRequest, message)))
+                    }
                     Ok(BatchEntry::Call(request)) => calls.call(request).await,
                     Ok(BatchEntry::Notification(notification)) => {
                         had_notification = true;

@@ -1,10 +1,11 @@
 //! JSON-RPC 2.0 over HTTP POST and WebSocket on `/`: on a Unix socket always, over TCP beside it where asked.
 //!
-//! `calls` answers requests of one connection; `guard` decides who may ask at all; `unix_socket` finds the socket's
+//! `calls` answers requests of one connection, `subscriptions` those to be told how far jobs are; `guard` decides who may ask at all; `unix_socket` finds the socket's
 //! place and takes it; this file accepts connections and ends them.
 
 mod calls;
 mod guard;
+mod subscriptions;
 mod unix_socket;
 
 use std::convert::Infallible;
@@ -20,7 +21,9 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jsonrpsee::core::middleware::RpcServiceBuilder;
-use jsonrpsee::server::{BatchRequestConfig, HttpBody, Methods, Server, ServerConfig, StopHandle, ws};
+use jsonrpsee::server::{
+    BatchRequestConfig, HttpBody, Methods, RandomStringIdProvider, Server, ServerConfig, StopHandle, ws,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -43,6 +46,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Acceptor {
     state: Arc<State>,
     stop_handle: StopHandle,
+    subscriptions: Methods,
     connections: Arc<Semaphore>,
     activity: Arc<Activity>,
 }
@@ -102,12 +106,13 @@ impl Drop for Open {
 
 impl Acceptor {
     /// Ready to serve; the handle must live as long as connections shall.
-    pub(crate) fn new(state: Arc<State>) -> (Acceptor, jsonrpsee::server::ServerHandle) {
+    pub(crate) fn new(state: Arc<State>) -> anyhow::Result<(Acceptor, jsonrpsee::server::ServerHandle)> {
         let (stop_handle, server_handle) = jsonrpsee::server::stop_channel();
         let connections = Arc::new(Semaphore::new(state.config.limits.connections));
         let activity =
             Arc::new(Activity { last: watch::Sender::new(std::time::Instant::now()), open: Default::default() });
-        (Acceptor { state, stop_handle, connections, activity }, server_handle)
+        let subscriptions = subscriptions::subscriptions(state.clone())?;
+        Ok((Acceptor { state, stop_handle, subscriptions, connections, activity }, server_handle))
     }
 
     /// When something was last asked.
@@ -167,15 +172,16 @@ impl Acceptor {
             .max_response_body_size(u32::MAX)
             .max_connections(u32::try_from(limits.connections).unwrap_or(u32::MAX))
             .set_batch_request_config(BatchRequestConfig::Unlimited)
+            .set_id_provider(RandomStringIdProvider::new(16))
             .build();
         let calls = Calls::new(self.state.clone());
         let rpc = Server::builder()
             .set_config(config)
             .set_rpc_middleware(RpcServiceBuilder::new().layer(layer_fn(move |session| calls.of_session(session))))
             .to_service_builder()
-            .build(Methods::new(), self.stop_handle.clone());
+            .build(self.subscriptions.clone(), self.stop_handle.clone());
         let activity = self.activity.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             activity.touch();
             let (mut rpc, guard, open) = (rpc.clone(), guard.clone(), open.clone());
             async move {
@@ -188,6 +194,7 @@ impl Acceptor {
                         closed.await;
                         drop(open);
                     });
+                    request.extensions_mut().insert(subscriptions::Lasting);
                     return Ok(responded(rpc.call(request).await));
                 }
                 // A body whose length is not announced is measured as it comes.

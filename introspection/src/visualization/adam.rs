@@ -1,8 +1,13 @@
 //! Adam (Kingma and Ba 2015, algorithm 1), upwards.
 
+use rayon::prelude::*;
+
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
+
+/// Numbers that one thread moves at a time.
+const GRAIN: usize = 1 << 13;
 
 /// What Adam remembers of past gradients.
 #[derive(Clone, Debug)]
@@ -21,16 +26,26 @@ impl Adam {
         Adam { learning_rate, n_steps: 0, means: vec![0.0; n], squares: vec![0.0; n] }
     }
 
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        (self.means.len() + self.squares.len()) * size_of::<f64>()
+    }
+
     /// Moves numbers along a gradient, so that what it is the gradient of grows.
     pub(super) fn ascend(&mut self, numbers: &mut [f64], gradient: &[f64]) {
         self.n_steps += 1;
         let (of_means, of_squares) = (1.0 - BETA_1.powi(self.n_steps), 1.0 - BETA_2.powi(self.n_steps));
-        let memory = self.means.iter_mut().zip(&mut self.squares);
-        for ((number, gradient), (mean, square)) in numbers.iter_mut().zip(gradient).zip(memory) {
-            *mean += (1.0 - BETA_1) * (gradient - *mean);
-            *square += (1.0 - BETA_2) * (gradient * gradient - *square);
-            *number += self.learning_rate * (*mean / of_means) / ((*square / of_squares).sqrt() + EPSILON);
-        }
+        let learning_rate = self.learning_rate;
+        let memory = self.means.par_chunks_mut(GRAIN).zip(self.squares.par_chunks_mut(GRAIN));
+        let chunks = numbers.par_chunks_mut(GRAIN).zip(gradient.par_chunks(GRAIN)).zip(memory);
+        chunks.for_each(|((numbers, gradients), (means, squares))| {
+            let memory = means.iter_mut().zip(squares);
+            for ((number, gradient), (mean, square)) in numbers.iter_mut().zip(gradients).zip(memory) {
+                *mean += (1.0 - BETA_1) * (gradient - *mean);
+                *square += (1.0 - BETA_2) * (gradient * gradient - *square);
+                *number += learning_rate * (*mean / of_means) / ((*square / of_squares).sqrt() + EPSILON);
+            }
+        });
     }
 }
 

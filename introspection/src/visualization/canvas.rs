@@ -1,5 +1,7 @@
 //! A network's input seen as planes of rows and columns, and the numbers that it may hold.
 
+use rayon::prelude::*;
+
 /// The planes of an input without its batch axis.
 ///
 /// A photo `[3, row, column]` has three planes; a spectrogram `[mel, time]` has one, whose rows are mel bands; a list of
@@ -60,21 +62,29 @@ impl InputRange {
     }
 
     /// Free numbers as a picture: through a sigmoid where there are bounds.
-    pub(super) fn picture(&self, free: Vec<f64>) -> Vec<f64> {
-        match self {
-            InputRange::Bounded(_) => free.into_iter().map(sigmoid).collect(),
-            InputRange::Unbounded => free,
+    pub(super) fn picture(&self, mut free: Vec<f64>) -> Vec<f64> {
+        if let InputRange::Bounded(_) = self {
+            free.par_iter_mut().with_min_len(GRAIN).for_each(|number| *number = sigmoid(*number));
         }
+        free
     }
 
     /// The gradient at the free numbers, from that at the picture that they became.
-    pub(super) fn picture_gradient(&self, picture: &[f64], gradient: Vec<f64>) -> Vec<f64> {
-        match self {
-            InputRange::Bounded(_) => {
-                picture.iter().zip(gradient).map(|(p, gradient)| gradient * p * (1.0 - p)).collect()
-            }
-            InputRange::Unbounded => gradient,
+    pub(super) fn picture_gradient(&self, picture: &[f64], mut gradient: Vec<f64>) -> Vec<f64> {
+        if let InputRange::Bounded(_) = self {
+            gradient.iter_mut().zip(picture).for_each(|(gradient, p)| *gradient *= p * (1.0 - p));
         }
+        gradient
+    }
+
+    /// The free numbers of a picture; where there are bounds, those of one that keeps a little away from them.
+    pub(super) fn free(&self, mut picture: Vec<f64>) -> Vec<f64> {
+        const FROM_BOUND: f64 = 1.0 / 512.0;
+        if let InputRange::Bounded(_) = self {
+            let logit = |p: f64| (p / (1.0 - p)).ln();
+            picture.iter_mut().for_each(|number| *number = logit(number.clamp(FROM_BOUND, 1.0 - FROM_BOUND)));
+        }
+        picture
     }
 
     /// A picture as the network's input: 0 becomes the lower bound, 1 the upper one.
@@ -85,21 +95,34 @@ impl InputRange {
         self.by_plane(canvas, picture, |[low, high], number| low + (high - low) * number)
     }
 
+    /// An input as a picture.
+    pub fn picture_of_input(&self, canvas: Canvas, input: &[f64]) -> Vec<f64> {
+        self.by_plane(canvas, input, |[low, high], number| (number - low) / (high - low))
+    }
+
     /// The gradient at the picture, from that at the input.
     pub(super) fn input_gradient(&self, canvas: Canvas, gradient: &[f64]) -> Vec<f64> {
         self.by_plane(canvas, gradient, |[low, high], number| (high - low) * number)
     }
 
+    /// A change of an input as one of the picture.
+    pub(super) fn share(&self, canvas: Canvas, change: &[f64]) -> Vec<f64> {
+        self.by_plane(canvas, change, |[low, high], number| number / (high - low))
+    }
+
     fn by_plane(&self, canvas: Canvas, numbers: &[f64], change: impl Fn([f64; 2], f64) -> f64) -> Vec<f64> {
         let InputRange::Bounded(bounds) = self else { return numbers.to_vec() };
-        let planes = numbers.chunks_exact(canvas.n_places().max(1)).enumerate();
-        let of_plane = |nth: usize| bounds[(nth % canvas.planes) % bounds.len()];
-        planes
-            .flat_map(|(nth, plane)| plane.iter().map(move |&number| (of_plane(nth), number)))
-            .map(|(bounds, number)| change(bounds, number))
-            .collect()
+        let mut changed = numbers.to_vec();
+        for (nth, plane) in changed.chunks_exact_mut(canvas.n_places().max(1)).enumerate() {
+            let bounds = bounds[(nth % canvas.planes) % bounds.len()];
+            plane.iter_mut().for_each(|number| *number = change(bounds, *number));
+        }
+        changed
     }
 }
+
+/// Numbers that one thread changes at least.
+const GRAIN: usize = 1 << 13;
 
 fn sigmoid(x: f64) -> f64 {
     // Of the two forms the one whose exponential cannot overflow.

@@ -28,6 +28,18 @@ pub(super) fn to_rgb_adjoint(canvas: Canvas, gradient: &[f64]) -> Vec<f64> {
     mixed(canvas, gradient, &std::array::from_fn(|row| std::array::from_fn(|column| matrix[column][row])))
 }
 
+/// The independent directions of red, green and blue.
+pub(super) fn of_rgb(canvas: Canvas, numbers: &[f64]) -> Vec<f64> {
+    let [a, b, c] = matrix();
+    // The rows of the inverse are what is square to two columns, over the determinant.
+    let column = |nth: usize| [a[nth], b[nth], c[nth]];
+    let cross =
+        |u: [f64; 3], v: [f64; 3]| [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]];
+    let determinant: f64 = cross(column(1), column(2)).iter().zip(column(0)).map(|(a, b)| a * b).sum();
+    let row = |nth: usize| cross(column((nth + 1) % 3), column((nth + 2) % 3)).map(|number| number / determinant);
+    mixed(canvas, numbers, &[row(0), row(1), row(2)])
+}
+
 fn mixed(canvas: Canvas, numbers: &[f64], matrix: &[[f64; 3]; 3]) -> Vec<f64> {
     let n_places = canvas.n_places();
     let mut mixed = Vec::with_capacity(numbers.len());
@@ -49,6 +61,14 @@ mod tests {
     fn the_gradient_matches_finite_differences() {
         let canvas = Canvas { planes: 3, rows: 2, columns: 1 };
         check_gradient(12, |at| to_rgb(canvas, at), |_, arriving| to_rgb_adjoint(canvas, arriving));
+    }
+
+    #[test]
+    fn directions_and_back_are_the_same() {
+        let canvas = Canvas { planes: 3, rows: 1, columns: 2 };
+        let numbers = [0.3, -1.0, 2.0, 0.5, 0.7, 4.0];
+        let back = of_rgb(canvas, &to_rgb(canvas, &numbers));
+        assert!(back.iter().zip(numbers).all(|(a, b)| (a - b).abs() < 1e-12), "{back:?}");
     }
 
     #[test]

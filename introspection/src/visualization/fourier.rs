@@ -3,6 +3,7 @@
 //! The same spectrum of noise then becomes a picture whose power falls with the square of the frequency, and a step of
 //! the ascent changes all scales alike instead of the finest alone.
 
+use rayon::prelude::*;
 use rustfft::num_complex::Complex;
 
 use super::canvas::Canvas;
@@ -66,7 +67,7 @@ impl Fourier {
             let parts = free.chunks_exact(2).zip(&self.scale);
             self.spectrum.inverse(parts.map(|(part, scale)| Complex::new(part[0], part[1]) * scale).collect())
         };
-        free.chunks_exact(self.n_free()).flat_map(plane).collect()
+        free.par_chunks_exact(self.n_free()).map(plane).collect::<Vec<_>>().concat()
     }
 
     /// The gradient at spectra, from that at their pictures.
@@ -75,7 +76,16 @@ impl Fourier {
             let parts = self.spectrum.inverse_adjoint(gradient);
             parts.into_iter().zip(&self.scale).flat_map(|(part, scale)| [part.re * scale, part.im * scale]).collect()
         };
-        gradient.chunks_exact(canvas.n_places()).flat_map(plane).collect()
+        gradient.par_chunks_exact(canvas.n_places()).map(plane).collect::<Vec<_>>().concat()
+    }
+
+    /// The spectra of pictures, as far as a picture says what its spectrum is.
+    pub(super) fn of_picture(&self, canvas: Canvas, picture: &[f64]) -> Vec<f64> {
+        let plane = |plane: &[f64]| -> Vec<f64> {
+            let parts = self.spectrum.forward(plane).into_iter().zip(&self.scale);
+            parts.flat_map(|(part, scale)| [part.re / scale, part.im / scale]).collect()
+        };
+        picture.par_chunks_exact(canvas.n_places()).map(plane).collect::<Vec<_>>().concat()
     }
 }
 

@@ -49,6 +49,15 @@ impl LaplacianPyramid {
         free.chunks_exact(self.n_free()).flat_map(plane).collect()
     }
 
+    /// A pyramid of pictures: all of them is in the finest level.
+    pub(super) fn of_picture(&self, canvas: Canvas, picture: &[f64]) -> Vec<f64> {
+        let plane = |plane: &[f64]| -> Vec<f64> {
+            let coarser = self.n_free() - plane.len();
+            plane.iter().copied().chain(std::iter::repeat_n(0.0, coarser)).collect()
+        };
+        picture.chunks_exact(canvas.n_places()).flat_map(plane).collect()
+    }
+
     /// The gradient at pyramids, from that at their pictures.
     pub(super) fn adjoint(&self, canvas: Canvas, gradient: &[f64]) -> Vec<f64> {
         let plane = |gradient: &[f64]| -> Vec<f64> {

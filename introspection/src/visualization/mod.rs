@@ -12,6 +12,7 @@ mod laplacian_pyramid;
 mod maximize;
 mod objective;
 mod parameterization;
+mod prior;
 mod random;
 mod regularizers;
 mod resize;
@@ -23,8 +24,9 @@ mod transforms;
 
 pub use canvas::{Canvas, InputRange};
 pub use fourier::Decay;
-pub use maximize::{Maximization, Maximized, Snapshot, Stopped, maximize};
+pub use maximize::{Ascent, Maximization, Maximized, Snapshot, Stopped, Watch, maximize};
 pub use objective::{Objective, evaluate, objective_gradient};
 pub use parameterization::{Parameterization, Parameters};
+pub use prior::Prior;
 pub use regularizers::Regularizers;
 pub use transforms::Transform;

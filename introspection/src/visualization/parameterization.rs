@@ -71,7 +71,8 @@ impl Parameters {
         &self.range
     }
 
-    fn n_free(&self) -> usize {
+    /// Free numbers of one picture.
+    pub(super) fn n_free(&self) -> usize {
         let of_plane = match &self.form {
             Form::Pixels => self.canvas.n_places(),
             Form::Fourier(fourier) => fourier.n_free(),
@@ -83,6 +84,20 @@ impl Parameters {
     /// Noise to start from, for so many pictures.
     pub(super) fn start(&self, n_pictures: usize, random: &mut Random) -> Vec<f64> {
         random.normal(n_pictures * self.n_free(), START_DEVIATION)
+    }
+
+    /// The free numbers of pictures, which may be nearer to the middle of their range where they lie at its bounds.
+    ///
+    /// # Shapes
+    /// - `pictures`: `[input, plane, row, column]`, returns `[input, free number]`
+    pub(super) fn of_pictures(&self, pictures: &[f64]) -> Vec<f64> {
+        let planes = self.range.free(pictures.to_vec());
+        let planes = if self.has_independent_colors { colors::of_rgb(self.canvas, &planes) } else { planes };
+        match &self.form {
+            Form::Pixels => planes,
+            Form::Fourier(fourier) => fourier.of_picture(self.canvas, &planes),
+            Form::LaplacianPyramid(pyramid) => pyramid.of_picture(self.canvas, &planes),
+        }
     }
 
     /// The pictures of free numbers.
@@ -137,6 +152,25 @@ mod tests {
                     };
                     check_gradient(2 * parameters.n_free(), |free| parameters.pictures(free), backward);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_is_found_again_in_its_free_numbers() {
+        let canvas = Canvas { planes: 3, rows: 4, columns: 3 };
+        let pictures: Vec<f64> = (0..72).map(|nth| 0.1 + 0.8 * f64::from(nth * 29 % 72) / 72.0).collect();
+        let all = [
+            Parameterization::Pixels,
+            Parameterization::Fourier(Decay::Radial(1.0)),
+            Parameterization::LaplacianPyramid,
+        ];
+        for parameterization in all {
+            for has_independent_colors in [false, true] {
+                let range = InputRange::Bounded(vec![[-1.0, 1.0]]);
+                let parameters = Parameters::new(canvas, range, parameterization, has_independent_colors).unwrap();
+                let found = parameters.pictures(&parameters.of_pictures(&pictures));
+                assert!(found.iter().zip(&pictures).all(|(a, b)| (a - b).abs() < 1e-9), "{parameterization:?}");
             }
         }
     }

@@ -1,92 +1,131 @@
-//! Planes read at other places, with the gradient back: moved by whole places, or linear between places.
+//! Planes read at other places, linear between the old ones, with the gradient back.
+
+use rayon::prelude::*;
 
 /// Rows and columns.
 pub(super) type Size = (usize, usize);
 
-/// Where each new place reads.
+/// Where each new place reads: `old = matrix · new + offset`, rows and columns counted from the first.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Sampling {
-    /// New place `(row, column)` is old place `(row + offset.0, column + offset.1)`.
-    Moved { from: Size, to: Size, offset: (isize, isize) },
-    /// New place `(row, column)` lies at an old one between four: `matrix` times its distance from the middle.
-    Turned { from: Size, to: Size, matrix: [[f64; 2]; 2] },
+pub(super) struct Sampling {
+    from: Size,
+    to: Size,
+    matrix: [[f64; 2]; 2],
+    offset: [f64; 2],
+}
+
+/// The four old places around the one that a new place reads, each with its share; shares of places beyond the edge are
+/// 0, and the fill takes what is missing to 1.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    places: [u32; 4],
+    shares: [f64; 4],
+    of_fill: f64,
 }
 
 impl Sampling {
-    /// The size of what it makes.
-    pub(super) fn to(&self) -> Size {
-        match self {
-            Sampling::Moved { to, .. } | Sampling::Turned { to, .. } => *to,
-        }
+    /// Planes as they are.
+    pub(super) fn unchanged(size: Size) -> Sampling {
+        Sampling::moved(size, size, (0, 0))
     }
 
-    fn from(&self) -> Size {
-        match self {
-            Sampling::Moved { from, .. } | Sampling::Turned { from, .. } => *from,
+    /// New place `(row, column)` is old place `(row + offset.0, column + offset.1)`.
+    pub(super) fn moved(from: Size, to: Size, offset: (isize, isize)) -> Sampling {
+        Sampling { from, to, matrix: [[1.0, 0.0], [0.0, 1.0]], offset: [offset.0 as f64, offset.1 as f64] }
+    }
+
+    /// The matrix turns and stretches around the middle.
+    pub(super) fn turned(from: Size, to: Size, matrix: [[f64; 2]; 2]) -> Sampling {
+        let middle = |size: Size| [(size.0 as f64 - 1.0) / 2.0, (size.1 as f64 - 1.0) / 2.0];
+        let turned = times(matrix, middle(to));
+        Sampling { from, to, matrix, offset: [middle(from)[0] - turned[0], middle(from)[1] - turned[1]] }
+    }
+
+    /// The size of what it makes.
+    pub(super) fn to(&self) -> Size {
+        self.to
+    }
+
+    /// This one, and another of what it makes, as one.
+    pub(super) fn then(&self, next: &Sampling) -> Sampling {
+        let columns = [0, 1].map(|column| times(self.matrix, [next.matrix[0][column], next.matrix[1][column]]));
+        let matrix = [[columns[0][0], columns[1][0]], [columns[0][1], columns[1][1]]];
+        let offset = times(self.matrix, next.offset);
+        Sampling {
+            from: self.from,
+            to: next.to,
+            matrix,
+            offset: [offset[0] + self.offset[0], offset[1] + self.offset[1]],
         }
     }
 
     /// Planes at the new places, `fill` beyond the old ones; any number of planes.
     pub(super) fn forward(&self, numbers: &[f64], fill: f64) -> Vec<f64> {
-        let ((rows, columns), (new_rows, new_columns)) = (self.from(), self.to());
-        let mut sampled = vec![fill; numbers.len() / (rows * columns).max(1) * new_rows * new_columns];
-        let planes = numbers.chunks_exact(rows * columns).zip(sampled.chunks_exact_mut(new_rows * new_columns));
-        for (plane, sampled) in planes {
-            self.each_read(|new, old, weight| sampled[new] += weight * (plane[old] - fill));
-        }
+        let (n_old, n_new) = (self.from.0 * self.from.1, self.to.0 * self.to.1);
+        let mut sampled = vec![0.0; numbers.len() / n_old.max(1) * n_new];
+        let readings = self.readings();
+        let planes = sampled.par_chunks_exact_mut(n_new).zip(numbers.par_chunks_exact(n_old));
+        planes.for_each(|(sampled, plane)| {
+            for (sampled, reading) in sampled.iter_mut().zip(&readings) {
+                let read = |corner: usize| reading.shares[corner] * plane[reading.places[corner] as usize];
+                *sampled = read(0) + read(1) + read(2) + read(3) + reading.of_fill * fill;
+            }
+        });
         sampled
     }
 
     /// The gradient at the planes, from that at the new places.
     pub(super) fn adjoint(&self, gradient: &[f64]) -> Vec<f64> {
-        let ((rows, columns), (new_rows, new_columns)) = (self.from(), self.to());
-        let mut passed = vec![0.0; gradient.len() / (new_rows * new_columns).max(1) * rows * columns];
-        let planes = gradient.chunks_exact(new_rows * new_columns).zip(passed.chunks_exact_mut(rows * columns));
-        for (gradient, passed) in planes {
-            self.each_read(|new, old, weight| passed[old] += weight * gradient[new]);
-        }
+        let (n_old, n_new) = (self.from.0 * self.from.1, self.to.0 * self.to.1);
+        let mut passed = vec![0.0; gradient.len() / n_new.max(1) * n_old];
+        let readings = self.readings();
+        let planes = passed.par_chunks_exact_mut(n_old).zip(gradient.par_chunks_exact(n_new));
+        planes.for_each(|(passed, gradient)| {
+            for (gradient, reading) in gradient.iter().zip(&readings) {
+                for (place, share) in reading.places.iter().zip(reading.shares) {
+                    passed[*place as usize] += share * gradient;
+                }
+            }
+        });
         passed
     }
 
-    /// Calls with each new place, an old one that it reads, and how much of it.
-    fn each_read(&self, mut read: impl FnMut(usize, usize, f64)) {
-        match *self {
-            Sampling::Moved { from, to, offset } => {
-                let inside = |length: usize, offset: isize, new_length: usize| {
-                    let first = (-offset).clamp(0, new_length as isize);
-                    first..(length as isize - offset).clamp(first, new_length as isize)
-                };
-                for row in inside(from.0, offset.0, to.0) {
-                    for column in inside(from.1, offset.1, to.1) {
-                        let old = (row + offset.0) as usize * from.1 + (column + offset.1) as usize;
-                        read(row as usize * to.1 + column as usize, old, 1.0);
-                    }
-                }
-            }
-            Sampling::Turned { from, to, matrix } => {
-                let middle = |length: usize| (length as f64 - 1.0) / 2.0;
-                for new in 0..to.0 * to.1 {
-                    let (down, across) = ((new / to.1) as f64 - middle(to.0), (new % to.1) as f64 - middle(to.1));
-                    let row = middle(from.0) + matrix[0][0] * down + matrix[0][1] * across;
-                    let column = middle(from.1) + matrix[1][0] * down + matrix[1][1] * across;
-                    each_neighbour(from, row, column, |old, weight| read(new, old, weight));
-                }
+    /// What each new place reads, row by row.
+    fn readings(&self) -> Vec<Reading> {
+        let mut readings = Vec::with_capacity(self.to.0 * self.to.1);
+        for row in 0..self.to.0 {
+            let new_row = row as f64;
+            for column in 0..self.to.1 {
+                let at = times(self.matrix, [new_row, column as f64]);
+                readings.push(self.reading(at[0] + self.offset[0], at[1] + self.offset[1]));
             }
         }
+        readings
+    }
+
+    fn reading(&self, row: f64, column: f64) -> Reading {
+        let rows = around(row, self.from.0);
+        let columns = around(column, self.from.1);
+        let corner = |nth: usize| (rows[nth / 2], columns[nth % 2]);
+        let places = [0, 1, 2, 3].map(|nth| (corner(nth).0.0 * self.from.1 + corner(nth).1.0) as u32);
+        let shares = [0, 1, 2, 3].map(|nth| corner(nth).0.1 * corner(nth).1.1);
+        Reading { places, shares, of_fill: 1.0 - shares.iter().sum::<f64>() }
     }
 }
 
-/// Calls with each of the four places around one, as far as they are inside, and how near it is.
-fn each_neighbour(size: Size, row: f64, column: f64, mut neighbour: impl FnMut(usize, f64)) {
-    let (top, left) = (row.floor(), column.floor());
-    for (row, of_row) in [(top, 1.0 - (row - top)), (top + 1.0, row - top)] {
-        for (column, of_column) in [(left, 1.0 - (column - left)), (left + 1.0, column - left)] {
-            let is_inside = row >= 0.0 && column >= 0.0 && row < size.0 as f64 && column < size.1 as f64;
-            if is_inside && of_row * of_column > 0.0 {
-                neighbour(row as usize * size.1 + column as usize, of_row * of_column);
-            }
-        }
-    }
+/// The two places around one along an axis, each with its share; a share of 0 where it is beyond the edge.
+fn around(place: f64, length: usize) -> [(usize, f64); 2] {
+    let low = place.floor();
+    let share = place - low;
+    let of = |place: f64, share: f64| {
+        let is_inside = place >= 0.0 && place < length as f64;
+        if is_inside { (place as usize, share) } else { (0, 0.0) }
+    };
+    [of(low, 1.0 - share), of(low + 1.0, share)]
+}
+
+fn times(matrix: [[f64; 2]; 2], vector: [f64; 2]) -> [f64; 2] {
+    matrix.map(|row| row[0] * vector[0] + row[1] * vector[1])
 }
 
 #[cfg(test)]
@@ -97,14 +136,16 @@ mod tests {
     #[test]
     fn gradients_match_finite_differences() {
         let turn = [[0.9, -0.3], [0.4, 1.1]];
+        let turned = Sampling::turned((4, 5), (5, 3), turn);
         let all = [
-            Sampling::Moved { from: (3, 4), to: (7, 6), offset: (-2, -1) },
-            Sampling::Moved { from: (5, 4), to: (2, 3), offset: (2, 1) },
-            Sampling::Moved { from: (2, 2), to: (2, 2), offset: (-5, 1) },
-            Sampling::Turned { from: (4, 5), to: (5, 3), matrix: turn },
+            Sampling::moved((3, 4), (7, 6), (-2, -1)),
+            Sampling::moved((5, 4), (2, 3), (2, 1)),
+            Sampling::moved((2, 2), (2, 2), (-5, 1)),
+            Sampling::moved((6, 5), (4, 5), (1, 0)).then(&turned),
+            turned,
         ];
         for sampling in all {
-            let n_in = 2 * sampling.from().0 * sampling.from().1;
+            let n_in = 2 * sampling.from.0 * sampling.from.1;
             let filled = |at: &[f64]| sampling.forward(at, 0.5);
             check_gradient(n_in, filled, |_, arriving| sampling.adjoint(arriving));
         }
@@ -112,15 +153,24 @@ mod tests {
 
     #[test]
     fn beyond_the_edge_lies_the_fill() {
-        let moved = Sampling::Moved { from: (1, 2), to: (1, 4), offset: (0, -1) };
+        let moved = Sampling::moved((1, 2), (1, 4), (0, -1));
         assert_eq!(moved.forward(&[1.0, 2.0], 0.5), [0.5, 1.0, 2.0, 0.5]);
-        let gone = Sampling::Moved { from: (1, 2), to: (1, 2), offset: (0, 9) };
+        let gone = Sampling::moved((1, 2), (1, 2), (0, 9));
         assert_eq!(gone.forward(&[1.0, 2.0], 0.5), [0.5, 0.5]);
     }
 
     #[test]
     fn a_quarter_turn_swaps_rows_and_columns() {
-        let turned = Sampling::Turned { from: (2, 2), to: (2, 2), matrix: [[0.0, 1.0], [-1.0, 0.0]] };
+        let turned = Sampling::turned((2, 2), (2, 2), [[0.0, 1.0], [-1.0, 0.0]]);
         assert_eq!(turned.forward(&[1.0, 2.0, 3.0, 4.0], 0.0), [2.0, 4.0, 1.0, 3.0]);
+    }
+
+    #[test]
+    fn two_moves_are_one() {
+        let (first, second) =
+            (Sampling::moved((3, 3), (3, 3), (1, 0)), Sampling::turned((3, 3), (3, 3), [[0.0, 1.0], [-1.0, 0.0]]));
+        let numbers: Vec<f64> = (1..10).map(f64::from).collect();
+        let one_by_one = second.forward(&first.forward(&numbers, 0.0), 0.0);
+        assert_eq!(first.then(&second).forward(&numbers, 0.0), one_by_one);
     }
 }

@@ -105,8 +105,8 @@ impl Spectrum {
     pub(super) fn inverse_adjoint(&self, gradient: &[f64]) -> Vec<Complex<f64>> {
         let mut spectrum = self.forward(gradient);
         let n_places = gradient.len() as f64;
-        for (index, number) in spectrum.iter_mut().enumerate() {
-            *number *= self.weight(index % self.n_bins()) / n_places;
+        for bins in spectrum.chunks_exact_mut(self.n_bins()) {
+            bins.iter_mut().enumerate().for_each(|(bin, number)| *number *= self.weight(bin) / n_places);
         }
         spectrum
     }
@@ -115,12 +115,12 @@ impl Spectrum {
     fn each_bin(&self, spectrum: &mut [Complex<f64>], transform: &dyn Fft<f64>) {
         let n_bins = self.n_bins();
         let mut lines = vec![Complex::default(); spectrum.len()];
-        for (index, number) in spectrum.iter().enumerate() {
-            lines[index % n_bins * self.rows + index / n_bins] = *number;
+        for (row, bins) in spectrum.chunks_exact(n_bins).enumerate() {
+            bins.iter().enumerate().for_each(|(bin, number)| lines[bin * self.rows + row] = *number);
         }
         transform.process(&mut lines);
-        for (index, number) in spectrum.iter_mut().enumerate() {
-            *number = lines[index % n_bins * self.rows + index / n_bins];
+        for (row, bins) in spectrum.chunks_exact_mut(n_bins).enumerate() {
+            bins.iter_mut().enumerate().for_each(|(bin, number)| *number = lines[bin * self.rows + row]);
         }
     }
 }

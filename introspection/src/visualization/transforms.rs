@@ -1,8 +1,9 @@
 //! Small moves and turns, drawn anew at each step, so that a picture excites its unit wherever it lies (Olah et al.
 //! 2017, "transformation robustness"; lucid's `transform` module).
 //!
-//! Beyond the edge lies grey, also where lucid has black (at turned corners). What has changed its size is cut or
-//! padded at its centre to what the network takes.
+//! All that is drawn for a step is one change, so that a picture is interpolated once. Beyond its edge lies grey, also
+//! where lucid has black (at turned corners). What has changed its size is cut or padded at its centre to what the
+//! network takes.
 
 use super::random::Random;
 use super::sampling::{Sampling, Size};
@@ -84,7 +85,7 @@ impl Transform {
             Transform::Pad(places) => {
                 let grown = |length| length + 2 * places;
                 let offset = -(*places as isize);
-                Sampling::Moved { from: size, to: (grown(size.0), grown(size.1)), offset: (offset, offset) }
+                Sampling::moved(size, (grown(size.0), grown(size.1)), (offset, offset))
             }
             Transform::Jitter(places) => {
                 if *places >= size.0.min(size.1) {
@@ -93,23 +94,23 @@ impl Transform {
                     return Err(IntrospectionError::OutOfRange { what: "jitter", asked: places.to_string(), expected });
                 }
                 let offset = (random.below(places + 1) as isize, random.below(places + 1) as isize);
-                Sampling::Moved { from: size, to: (size.0 - places, size.1 - places), offset }
+                Sampling::moved(size, (size.0 - places, size.1 - places), offset)
             }
             Transform::Scale(factors) => {
                 let factor = random.choose(factors).unwrap_or(1.0);
                 let scaled = |length: usize| ((length as f64 * factor) as usize).max(1);
                 let to = (scaled(size.0), scaled(size.1));
                 let matrix = [[size.0 as f64 / to.0 as f64, 0.0], [0.0, size.1 as f64 / to.1 as f64]];
-                Sampling::Turned { from: size, to, matrix }
+                Sampling::turned(size, to, matrix)
             }
             Transform::Rotate(angles) => {
                 let (sin, cos) = random.choose(angles).unwrap_or(0.0).to_radians().sin_cos();
-                Sampling::Turned { from: size, to: size, matrix: [[cos, sin], [-sin, cos]] }
+                Sampling::turned(size, size, [[cos, sin], [-sin, cos]])
             }
             Transform::Shift { rows, columns } => {
                 let offset = |most: &usize, random: &mut Random| random.below(2 * most + 1) as isize - *most as isize;
                 let offset = (offset(rows, random), offset(columns, random));
-                Sampling::Moved { from: size, to: size, offset }
+                Sampling::moved(size, size, offset)
             }
         })
     }
@@ -121,26 +122,24 @@ const MOST_SHIFT: usize = 100_000;
 /// What is done to the pictures at one step.
 #[derive(Clone, Debug)]
 pub(super) struct Drawn {
-    samplings: Vec<Sampling>,
+    sampling: Sampling,
     fill: f64,
 }
 
 impl Drawn {
     /// One of each transform's changes in turn, and then back to the size that the network takes.
     pub(super) fn draw(transforms: &[Transform], size: Size, fill: f64, random: &mut Random) -> Result<Drawn> {
-        let mut samplings = Vec::with_capacity(transforms.len() + 1);
-        let mut current = size;
+        let mut sampling = Sampling::unchanged(size);
         for transform in transforms {
-            let sampling = transform.drawn(current, random)?;
-            current = sampling.to();
-            samplings.push(sampling);
+            sampling = sampling.then(&transform.drawn(sampling.to(), random)?);
         }
+        let current = sampling.to();
         if current != size {
             let offset = |from: usize, to: usize| (from as isize - to as isize).div_euclid(2);
             let offset = (offset(current.0, size.0), offset(current.1, size.1));
-            samplings.push(Sampling::Moved { from: current, to: size, offset });
+            sampling = sampling.then(&Sampling::moved(current, size, offset));
         }
-        Ok(Drawn { samplings, fill })
+        Ok(Drawn { sampling, fill })
     }
 
     /// The pictures as the network sees them.
@@ -148,13 +147,12 @@ impl Drawn {
     /// # Shapes
     /// - `pictures`: `[input, plane, row, column]`, returns the same
     pub(super) fn forward(&self, pictures: &[f64]) -> Vec<f64> {
-        let sample = |numbers: Vec<f64>, sampling: &Sampling| sampling.forward(&numbers, self.fill);
-        self.samplings.iter().fold(pictures.to_vec(), sample)
+        self.sampling.forward(pictures, self.fill)
     }
 
     /// The gradient at the pictures, from that at what the network saw.
-    pub(super) fn adjoint(&self, gradient: Vec<f64>) -> Vec<f64> {
-        self.samplings.iter().rev().fold(gradient, |gradient, sampling| sampling.adjoint(&gradient))
+    pub(super) fn adjoint(&self, gradient: &[f64]) -> Vec<f64> {
+        self.sampling.adjoint(gradient)
     }
 }
 
@@ -180,7 +178,7 @@ mod tests {
             for seed in 0..3 {
                 let drawn = Drawn::draw(&transforms, (6, 5), 0.5, &mut Random::new(seed)).unwrap();
                 let forward = |at: &[f64]| drawn.forward(at);
-                check_gradient(2 * 30, forward, |_, arriving| drawn.adjoint(arriving.to_vec()));
+                check_gradient(2 * 30, forward, |_, arriving| drawn.adjoint(arriving));
             }
         }
     }

@@ -36,10 +36,15 @@ impl Client {
     }
 
     /// Calls a method that a daemon in good health answers at once; one that does not is given up.
-    pub(crate) fn call_within(&mut self, patience: Duration, method: &str) -> Result<Value, ConnectionError> {
+    pub(crate) fn call_within(
+        &mut self,
+        patience: Duration,
+        method: &str,
+        params: &Map<String, Value>,
+    ) -> Result<Value, ConnectionError> {
         let asked = Instant::now();
         let (address, method_name) = (self.address.to_string(), method.to_owned());
-        self.call_waiting(method, &Map::new(), &mut || match asked.elapsed() > patience {
+        self.call_waiting(method, params, &mut || match asked.elapsed() > patience {
             true => Err(ConnectionError::Silent {
                 address: address.clone(),
                 method: method_name.clone(),

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use client_protocol::server::Info;
+use serde_json::Map;
 
 use super::address::{Address, check_owner, own_folder};
 use super::client::Client;
@@ -55,7 +56,7 @@ pub(crate) fn connect_or_start(
 
 /// The daemon to run in place of the one that answers: ours, where we started that one from another build.
 fn replacement(client: &mut Client) -> Result<Option<PathBuf>, ConnectionError> {
-    let info = client.call_within(PATIENCE, "server.info")?;
+    let info = client.call_within(PATIENCE, "server.info", &Map::new())?;
     // What cannot be read as ours was not started by us, and its answers will tell more.
     let Ok(info) = serde_json::from_value::<Info>(info) else { return Ok(None) };
     let Address::Socket(socket) = client.address() else { return Ok(None) };
@@ -118,7 +119,7 @@ fn until_it_answers(
     let started = Instant::now();
     loop {
         if let Ok(mut client) = Client::connect(address)
-            && client.call_within(PATIENCE, "server.info").is_ok()
+            && client.call_within(PATIENCE, "server.info", &Map::new()).is_ok()
         {
             return Ok(client);
         }
@@ -155,7 +156,7 @@ fn last_lines(log: &Path, start: u64) -> String {
 
 /// Asks a daemon to end, and waits until nothing listens any more.
 pub(crate) fn ask_to_go(client: &mut Client, address: &Address) -> Result<(), ConnectionError> {
-    client.call_within(PATIENCE, "server.shutdown")?;
+    client.call_within(PATIENCE, "server.shutdown", &Map::new())?;
     let asked = Instant::now();
     while address.connect().is_ok() {
         if was_interrupted() {

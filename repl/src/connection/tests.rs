@@ -189,7 +189,7 @@ fn a_daemon_that_says_nothing_is_given_up() {
     let socket = folder.path().join("socket");
     let _listener = UnixListener::bind(&socket).unwrap();
     let mut client = Client::connect(&Address::Socket(socket)).unwrap();
-    let outcome = client.call_within(Duration::from_millis(100), "server.info");
+    let outcome = client.call_within(Duration::from_millis(100), "server.info", &Map::new());
     assert!(matches!(outcome, Err(ConnectionError::Silent { .. })), "{outcome:?}");
 }
 

@@ -1,7 +1,7 @@
 //! The results of single methods as text, and any other result as a list of its fields.
 
 use client_protocol::input::{Inputs, Loaded as LoadedInput};
-use client_protocol::job::{Job, Jobs};
+use client_protocol::job::{Job, JobState, Jobs};
 use client_protocol::model::{ClassScore, Described, Letter, Loaded, Models, Prediction};
 use client_protocol::{ResolvedTarget, Tensor};
 use serde::de::DeserializeOwned;
@@ -245,8 +245,17 @@ fn job(job: Job) -> String {
     head + &error.or(result).unwrap_or_default()
 }
 
+/// The state, and how far a job is that runs.
 fn state(job: &Job) -> String {
-    serde_json::to_value(job.state).ok().and_then(|state| state.as_str().map(str::to_owned)).unwrap_or_default()
+    let state = serde_json::to_value(job.state).ok().and_then(|state| state.as_str().map(str::to_owned));
+    let state = state.unwrap_or_default();
+    match &job.progress {
+        Some(progress) if job.state == JobState::Running => {
+            let left = progress.left_s.map(|left| format!(", {left:.0} s left")).unwrap_or_default();
+            format!("{state}, {} of {} steps{left}", progress.done, progress.total)
+        }
+        _ => state,
+    }
 }
 
 /// Any result, a line a field.

@@ -211,6 +211,12 @@ fn any_other_result_is_its_fields() {
             model: ab"#]],
     );
     check(
+        "job.get",
+        r#"{"job": "j3", "method": "attribution.rise", "state": "running", "age_s": 2.0,
+        "progress": {"done": 64, "total": 256, "rate": 8.0, "left_s": 24.0}}"#,
+        expect![[r#"j3 (attribution.rise): running, 64 of 256 steps, 24 s left, asked 2 s ago"#]],
+    );
+    check(
         "job.list",
         r#"{"jobs": [{"job": "j1", "method": "model.forward", "state": "running", "age_s": 0.25}]}"#,
         expect![[r#"

@@ -261,6 +261,7 @@ mod tests {
                 visualization.gradient objective=
                 visualization.gradient picture=
                 visualization.gradient timeout=
+                visualization.gradient watch=
                 visualization.gradient channel=
                 visualization.gradient kind=
                 visualization.gradient layer=

@@ -53,7 +53,7 @@ impl Highlighter for QueryHelper {
 }
 
 /// What nearly every method takes or has filled in, so that a hint need not say it.
-const COMMON: [&str; 6] = ["model", "input", "background", "encoding", "picture", "timeout"];
+const COMMON: [&str; 7] = ["model", "input", "background", "encoding", "picture", "timeout", "watch"];
 
 /// What a method takes, once its name and a space are typed.
 fn hint(line: &str) -> Option<String> {
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn a_method_hints_at_what_it_takes() {
         assert_eq!(hint("model.unload ").as_deref(), Some("MODEL"));
-        assert_eq!(hint("predict; job.get ").as_deref(), Some("JOB"));
+        assert_eq!(hint("predict; job.cancel ").as_deref(), Some("JOB"));
         assert_eq!(hint("predict ").as_deref(), Some("INPUT top="));
         assert_eq!(hint("model.unload"), None);
         assert_eq!(hint("model.unload x "), None);

@@ -321,7 +321,7 @@ fn mistakes_in_what_is_meant() {
     check(
         "grad_cam layr=conv3",
         expect![[r#"
-            error: `attribution.grad_cam` has no parameter `layr`; it takes at, background, check, crop, encoding, input, interpolation, layer, model, of, picture, relu, target, timeout, upsample
+            error: `attribution.grad_cam` has no parameter `layr`; it takes at, background, check, crop, encoding, input, interpolation, layer, model, of, picture, relu, target, timeout, upsample, watch
               grad_cam layr=conv3
                        ^^^^
             hint: did you mean `layer`?"#]],
