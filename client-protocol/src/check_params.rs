@@ -148,7 +148,8 @@ fn fits(value: &Value, schema: &Value, root: &Value) -> bool {
 fn object_fits(object: &Map<String, Value>, schema: &Value, root: &Value) -> bool {
     let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let has_all = required.into_iter().all(|name| object.contains_key(name));
-    has_all && object.iter().all(|(name, value)| fits(value, &schema["properties"][name], root))
+    let of_field = |name: &String| schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
+    has_all && object.iter().all(|(name, value)| fits(value, of_field(name), root))
 }
 
 /// The words that a value may be, where it is one of some.
@@ -209,7 +210,11 @@ fn type_in_words(name: &str, schema: &Value, root: &Value) -> String {
         "object" => {
             let fields: Vec<&str> =
                 schema["properties"].as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
-            if fields.is_empty() { "an object".to_owned() } else { format!("an object with {}", fields.join(", ")) }
+            match (fields.is_empty(), schema["additionalProperties"].is_object()) {
+                (true, true) => format!("an object of {}", expectation(&schema["additionalProperties"], root)),
+                (true, false) => "an object".to_owned(),
+                (false, _) => format!("an object with {}", fields.join(", ")),
+            }
         }
         _ => "nothing".to_owned(),
     }

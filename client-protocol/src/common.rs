@@ -1,5 +1,7 @@
 //! Parts that many requests and results share.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -58,14 +60,65 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
     }
 }
 
-/// What a question is about: the id that `input.load` gave, an absolute path, or the numbers themselves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What a question is about: the id that `input.load` gave, an absolute path, or the numbers themselves; for a network
+/// of several inputs an object with one of these for each of them.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum InputRef {
     /// An id or an absolute path.
     Name(String),
     /// An inline tensor.
     Tensor(Box<Tensor>),
+    /// Each input of the network by its name.
+    Each(BTreeMap<String, OneInput>),
+}
+
+/// What stands for one of several inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneInput {
+    /// An id or an absolute path.
+    Name(String),
+    /// An inline tensor.
+    Tensor(Box<Tensor>),
+}
+
+// By hand, since untagged enums would lose the error that says what is wrong with a tensor.
+impl<'de> Deserialize<'de> for InputRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let each = |value: Value| match value {
+            Value::Object(fields) if !is_tensor(&fields) => {
+                let inputs = fields.into_iter().map(|(name, value)| Ok((name, OneInput::deserialize(value)?)));
+                inputs.collect::<Result<_, _>>().map(InputRef::Each)
+            }
+            one => OneInput::deserialize(one).map(InputRef::from),
+        };
+        each(Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for OneInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let one = |value: Value| match value {
+            Value::String(name) => Ok(OneInput::Name(name)),
+            value => Tensor::deserialize(value).map(|tensor| OneInput::Tensor(Box::new(tensor))),
+        };
+        one(Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl From<OneInput> for InputRef {
+    fn from(one: OneInput) -> InputRef {
+        match one {
+            OneInput::Name(name) => InputRef::Name(name),
+            OneInput::Tensor(tensor) => InputRef::Tensor(tensor),
+        }
+    }
+}
+
+/// Whether an object is a tensor rather than inputs by name.
+fn is_tensor(fields: &serde_json::Map<String, Value>) -> bool {
+    fields.get("shape").is_some_and(Value::is_array) || fields.contains_key("dtype")
 }
 
 /// How an array is written into an answer.

@@ -9,13 +9,13 @@ use crate::tensor::Tensor;
 /// What to load: exactly one of `path`, `data` and `tensor`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadParams {
-    /// The absolute path of a PNG, JPEG or `.npy` file.
+    /// The absolute path of a PNG, JPEG, WAV, FLAC, Ogg, MP3 or `.npy` file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// A file's bytes as base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// What `data` is: `png`, `jpeg` or `npy` (default: what its first bytes say).
+    /// What `data` is: `png`, `jpeg`, `wav`, `flac`, `ogg`, `mp3` or `npy` (default: what its first bytes say).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
     /// The numbers themselves.
@@ -34,13 +34,17 @@ pub struct LoadParams {
 pub struct Loaded {
     /// Its id: a hash of content and explicit options.
     pub input: String,
-    /// `image` or `tensor`.
+    /// `image`, `audio` or `tensor`.
     pub kind: String,
-    /// The shape of what the file holds: rows, columns, channels of an image; an array's own.
+    /// The shape of what the file holds: rows, columns, channels of an image; channels and samples
+    /// of a sound; an array's own.
     pub shape: Vec<usize>,
     /// For sound (s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
+    /// For sound, as recorded (Hz).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_rate: Option<u32>,
     /// Where it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::common::NoParams;
 use crate::{
-    activation, attribution, filter, input, job, metric, model, relevance, sanity, server, variation, visualization,
+    activation, attribution, corpus, filter, input, job, metric, model, relevance, sanity, server, transcript,
+    variation, visualization,
 };
 
 /// A method as a type: what it takes and what it answers.
@@ -107,7 +108,7 @@ methods! {
     /// Says what the network takes an input for: its best classes, or for speech a transcript.
     ModelPredict = "model.predict"(model::PredictParams) -> model::Prediction, main Some("input"),
         example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "top": 3}"#;
-    /// Loads an input: a photo, an array, or the numbers themselves.
+    /// Loads an input: a photo, a sound, an array, or the numbers themselves.
     InputLoad = "input.load"(input::LoadParams) -> input::Loaded, main Some("path"),
         example r#"{"path": "/photos/coffee.png"}"#;
     /// Lists the inputs that are held.
@@ -249,6 +250,21 @@ methods! {
     /// Chalasani et al. 2020; Bhatt et al. 2020.
     MetricSparseness = "metric.sparseness"(metric::MapParams) -> metric::SparsenessResult, main Some("method"),
         example r#"{"model": "efficientnet-lite0", "input": "/photos/coffee.png", "method": "lrp", "composite": "epsilon_plus"}"#;
+    /// Finds where the letters of a known transcript lie in a sound: the most probable path that writes it.
+    ///
+    /// Connectionist temporal classification, Graves et al. 2006; Viterbi.
+    TranscriptAlign = "transcript.align"(transcript::AlignParams) -> transcript::Aligned, main Some("transcript"),
+        example r#"{"model": "wav2letter", "input": "/speech/hello.flac", "transcript": "hello world"}"#;
+    /// Loads a corpus: a folder as LibriSpeech has it, a manifest, or folders named by class.
+    ///
+    /// Every file's header is read; what is damaged is named and left out.
+    CorpusLoad = "corpus.load"(corpus::CorpusLoadParams) -> corpus::LoadedCorpus, main Some("path"),
+        example r#"{"path": "/speech/dev-clean", "name": "dev"}"#;
+    /// Lists the corpora that are held.
+    CorpusList = "corpus.list"(NoParams) -> corpus::Corpora, main None, example "{}";
+    /// Describes a corpus: its utterances or images, hours, groups, what is damaged.
+    CorpusDescribe = "corpus.describe"(corpus::CorpusDescribeParams) -> corpus::DescribedCorpus, main Some("corpus"),
+        example r#"{"corpus": "dev", "group_by": "speaker", "items": 3}"#;
     /// Lists jobs.
     JobList = "job.list"(NoParams) -> job::Jobs, main None, example "{}";
     /// Says where a job stands: how far it is while it runs, its result once it is done.
@@ -312,7 +328,7 @@ mod tests {
     #[test]
     fn a_short_name_means_the_only_method_that_has_it() {
         assert_eq!(resolve_method("grad_cam").unwrap().name, "attribution.grad_cam");
-        assert_eq!(resolve_method("load").unwrap_err(), ["model.load", "input.load"]);
+        assert_eq!(resolve_method("load").unwrap_err(), ["model.load", "input.load", "corpus.load"]);
         assert_eq!(resolve_method("nonsense").unwrap_err(), [""; 0]);
     }
 

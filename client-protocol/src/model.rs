@@ -65,6 +65,9 @@ pub struct Loaded {
     pub inputs: Vec<InputSpec>,
     /// What its first output is.
     pub output: OutputSpec,
+    /// All its outputs.
+    #[serde(default)]
+    pub outputs: Vec<OutputSpec>,
     /// Class names, each with its synonyms; empty where none are known.
     pub labels: Vec<String>,
     /// How many numbers were learned.
@@ -87,7 +90,7 @@ pub struct InputSpec {
     pub frontend: Option<Value>,
 }
 
-/// What a network answers.
+/// An output of a network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OutputSpec {
     /// Its name.
@@ -158,6 +161,9 @@ pub struct Described {
     pub inputs: Vec<InputSpec>,
     /// What its first output is.
     pub output: OutputSpec,
+    /// All its outputs.
+    #[serde(default)]
+    pub outputs: Vec<OutputSpec>,
     /// Class names, each with its synonyms; empty where none are known.
     pub labels: Vec<String>,
     /// Every layer, in order.
@@ -244,6 +250,21 @@ pub struct PredictParams {
     /// How many classes.
     #[serde(default = "five")]
     pub top: usize,
+    /// How a transcript is found, for speech (default: `greedy`, or `beam` where there is a language model).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<Search>,
+    /// How many beginnings a beam search keeps from frame to frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beam_width: Option<usize>,
+    /// The absolute path of a language model of words or letters (n-grams in the ARPA format), for a beam search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_model: Option<String>,
+    /// How much its log probability counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_weight: Option<f64>,
+    /// What each word is worth beside, since every word costs the language model's probability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub word_bonus: Option<f64>,
     /// How the answer comes.
     #[serde(flatten)]
     pub answer: AnswerOptions,
@@ -251,6 +272,16 @@ pub struct PredictParams {
 
 fn five() -> usize {
     5
+}
+
+/// How a transcript is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Search {
+    /// The best class of each frame.
+    Greedy,
+    /// The most probable transcript, all ways to write it together.
+    Beam,
 }
 
 /// What the network takes an input for.
@@ -270,7 +301,7 @@ pub struct Prediction {
     pub predictions: Option<Vec<Prediction>>,
     /// What was done.
     pub settings: Settings,
-    /// A picture of the classes, where asked.
+    /// A picture of the classes, where asked; for speech the spectrogram with the transcript above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<Picture>,
 }

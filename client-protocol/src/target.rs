@@ -8,7 +8,8 @@ use serde_json::Value;
 ///
 /// `"predicted"` (the default), `{"class": 281}` or `{"class": "tabby"}`, for a sequence also with `"frame": 62` or
 /// `"time": 1.24` (s), a frame or time alone, `{"letter": 3}`, or a unit inside: `{"layer": "conv5", "channel": 17}`
-/// with `"position": [..]` for one neuron. A bare word is a class's name and a bare number its index.
+/// with `"position": [..]` for one neuron. A bare word is a class's name and a bare number its index. Of a network with
+/// several outputs the first is meant, or the one that `"output": "name"` names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Value", into = "Value")]
 #[schemars(with = "TargetForms")]
@@ -27,6 +28,13 @@ pub enum Target {
     BestAt(Place),
     /// A letter of the transcript, at its most probable frame.
     Letter(usize),
+    /// The predicted class, a class or a frame of the output of this name.
+    OfOutput {
+        /// The output.
+        output: String,
+        /// What of it.
+        target: Box<Target>,
+    },
     /// Units inside the network.
     Unit {
         /// The layer.
@@ -85,6 +93,9 @@ struct Fields {
     /// The index of a letter of the transcript.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     letter: Option<usize>,
+    /// The output that class and frame are of, where the network has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
     /// A layer inside the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     layer: Option<String>,
@@ -97,7 +108,8 @@ struct Fields {
 }
 
 const FORMS: &str = "a target is \"predicted\", a class's name or index, {\"class\": …} with \"frame\" or \"time\", \
-                     {\"frame\": …}, {\"letter\": …}, or {\"layer\": …, \"channel\": …, \"position\": […]}";
+                     {\"frame\": …}, either with \"output\", {\"letter\": …}, or {\"layer\": …, \"channel\": …, \
+                     \"position\": […]}";
 
 impl TryFrom<Value> for Target {
     type Error = String;
@@ -122,7 +134,22 @@ impl TryFrom<Value> for Target {
 }
 
 impl Fields {
-    fn target(self) -> Result<Target, String> {
+    fn target(mut self) -> Result<Target, String> {
+        let Some(output) = self.output.take() else { return self.of_first_output() };
+        let target = if self.is_empty() { Target::Predicted } else { self.of_first_output()? };
+        match target {
+            Target::Predicted | Target::Class { .. } | Target::BestAt(_) => {
+                Ok(Target::OfOutput { output, target: Box::new(target) })
+            }
+            _ => Err(format!("these fields do not go together; {FORMS}")),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        serde_json::to_value(self).is_ok_and(|fields| fields == Value::Object(serde_json::Map::new()))
+    }
+
+    fn of_first_output(self) -> Result<Target, String> {
         let place = match (self.frame, self.time) {
             (Some(_), Some(_)) => return Err("a target has a `frame` or a `time`, not both".to_owned()),
             (Some(frame), None) => Some(Place::Frame(frame)),
@@ -154,6 +181,13 @@ impl From<Target> for Value {
             Target::Predicted => return Value::from("predicted"),
             Target::Class { class, place } => at(Fields { class: Some(class), ..Fields::default() }, place),
             Target::BestAt(place) => at(Fields::default(), Some(place)),
+            Target::OfOutput { output, target } => match Value::from(*target) {
+                Value::Object(mut fields) => {
+                    fields.insert("output".to_owned(), Value::from(output));
+                    return Value::Object(fields);
+                }
+                _ => Fields { output: Some(output), ..Fields::default() },
+            },
             Target::Letter(letter) => Fields { letter: Some(letter), ..Fields::default() },
             Target::Unit { layer, channel, position } => {
                 Fields { layer: Some(layer), channel, position, ..Fields::default() }
@@ -181,6 +215,9 @@ pub enum ScoreOf {
 /// A target as it was understood.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResolvedTarget {
+    /// The output that it is of, where it is not the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// The class's index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
@@ -230,6 +267,11 @@ mod tests {
         parsed(json!({"class": "e", "time": 1.24}), Target::Class { class: e, place: Some(Place::Time(1.24)) });
         parsed(json!({"frame": 62}), Target::BestAt(Place::Frame(62)));
         parsed(json!({"letter": 3}), Target::Letter(3));
+        let of_output = |target: Target| Target::OfOutput { output: "age".to_owned(), target: Box::new(target) };
+        let third = Target::Class { class: ClassName::Index(3), place: None };
+        parsed(json!({"output": "age", "class": 3}), of_output(third));
+        parsed(json!({"output": "age", "frame": 62}), of_output(Target::BestAt(Place::Frame(62))));
+        parsed(json!({"output": "age"}), of_output(Target::Predicted));
         let unit = Target::Unit { layer: "conv5".to_owned(), channel: Some(17), position: Some(vec![2, 3]) };
         parsed(json!({"layer": "conv5", "channel": 17, "position": [2, 3]}), unit);
     }
@@ -240,6 +282,9 @@ mod tests {
         assert!(error(json!({"clas": 3})).starts_with("unknown field `clas`"), "{}", error(json!({"clas": 3})));
         assert_eq!(error(json!({"frame": 1, "time": 2.0})), "a target has a `frame` or a `time`, not both");
         assert!(error(json!({"class": 1, "channel": 2})).starts_with("these fields do not go together"));
+        assert!(error(json!({"output": "age", "layer": "conv"})).starts_with("these fields do not go together"));
+        assert!(error(json!({"output": "age", "channel": 2})).starts_with("these fields do not go together"));
+        assert!(error(json!({"output": "age", "letter": 2})).starts_with("these fields do not go together"));
         assert!(error(json!(-1)).starts_with("-1 is no class index"));
     }
 }

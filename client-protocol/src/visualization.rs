@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{AnswerOptions, InputRef, Settings};
+use crate::common::{AnswerOptions, InputRef, OneOrMany, Settings};
 use crate::picture::Picture;
 use crate::target::ClassName;
 use crate::tensor::Tensor;
@@ -158,6 +158,9 @@ pub struct MaximizeParams {
     /// The input's lengths without the batch axis, where the network takes any (default: those it was declared with).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Vec<usize>>,
+    /// Whether an input that is sound comes as one too.
+    #[serde(default = "default_wav")]
+    pub wav: bool,
     /// After how many steps pictures on the way are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshots: Vec<usize>,
@@ -172,6 +175,10 @@ fn default_steps() -> usize {
 
 fn default_learning_rate() -> f64 {
     0.05
+}
+
+fn default_wav() -> bool {
+    true
 }
 
 fn default_batch() -> usize {
@@ -305,6 +312,11 @@ pub struct Maximized {
     /// What one should know about this answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// For sound: what it sounds like, a WAV file as base64 (a list where a `batch` was asked).
+    ///
+    /// Phases are found by Griffin and Lim 1984, and the loudest sample is at 0.9.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wav: Option<OneOrMany<String>>,
     /// A picture of the input, where asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<Picture>,

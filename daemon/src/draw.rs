@@ -1,11 +1,12 @@
-//! Which picture an answer gets: photos with maps over or beside them, channels as a grid, time as a curve.
+//! Which picture an answer gets: photos with maps over or beside them, spectrograms with maps below them, channels as a
+//! grid, time as a curve.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use client_protocol::model::ClassScore;
 use client_protocol::{AnswerOptions, ErrorKind, ErrorObject, Picture, PictureFormat, PictureRequest, nearest};
 use models::front_ends::image::PreparedImage;
-use pictures::{Axis, COLORMAP_NAMES, Colormap, Curve, Format, Map, Options, RgbImage};
+use pictures::{Axis, COLORMAP_NAMES, Colormap, Curve, Format, Letter, Map, Options, RgbImage};
 
 use crate::held_input::PreparedInput;
 use crate::requests::asked::AskedInput;
@@ -27,13 +28,18 @@ pub(crate) fn of_map(
     answer: &AnswerOptions,
     array: &Array,
     prepared: Option<&PreparedInput>,
+    letters: &[Letter],
     look: Look,
     title: &str,
 ) -> Result<Option<Picture>, ErrorObject> {
     let Some(request) = &answer.picture else { return Ok(None) };
     let (array, title) = first_of_list(array, title);
     let options = options(request, &title)?;
-    let photo = prepared.and_then(|prepared| prepared.photo.as_ref()).filter(|_| request.overlay != Some(false));
+    let with_input = prepared.filter(|_| request.overlay != Some(false));
+    if let Some(picture) = with_input.and_then(|prepared| of_sound(&array, prepared, letters, &options)) {
+        return drawn(picture, &options);
+    }
+    let photo = with_input.and_then(|prepared| prepared.photo.as_ref());
     match (&array.shape[..], photo) {
         ([rows, columns], Some(photo)) if is_spatial(&array) => {
             let map = map_of(&array.numbers, *rows, *columns, &array.axes[0], &array.axes[1]);
@@ -56,6 +62,75 @@ pub(crate) fn of_map(
         }
         _ => of_plain(&array, &options),
     }
+}
+
+/// A map over the time of a sound below its spectrogram; nothing where either is something else.
+fn of_sound(
+    array: &Array,
+    prepared: &PreparedInput,
+    letters: &[Letter],
+    options: &Options,
+) -> Option<pictures::Result<pictures::Picture>> {
+    let (rows, time) = match (&array.shape[..], &array.axes[..]) {
+        ([rows, _], [_, time]) if time.name == "time" => (*rows, time),
+        ([_], [time]) if time.name == "time" => (1, time),
+        _ => return None,
+    };
+    let columns = array.numbers.len() / rows.max(1);
+    let numbers = bands_by_time(prepared)?;
+    let spectrogram = spectrogram(prepared, &numbers)?;
+    // What was cropped, or read at an inner layer, has places of its own.
+    if spectrogram.columns != columns {
+        return None;
+    }
+    let row_axis = if rows == 1 { Axis::counted("row") } else { axis(&array.axes[0]) };
+    let map = Map { values: &array.numbers, rows, columns, row_axis, column_axis: axis(time) };
+    Some(pictures::over_time(&map, &spectrogram, letters, options))
+}
+
+/// A spectrogram, `[band, time]`, whichever way the network takes it.
+fn bands_by_time(prepared: &PreparedInput) -> Option<Vec<f32>> {
+    let n_bands = prepared.sound_scale.as_ref()?.bands_hz.as_ref()?.len();
+    let numbers = prepared.value.to_f32_vec().ok()?;
+    let shape: Vec<usize> = prepared.value.shape().iter().copied().filter(|length| *length != 1).collect();
+    match shape[..] {
+        [first, _] if first == n_bands => Some(numbers),
+        [n_frames, last] if last == n_bands => {
+            let of_band = |band: usize| (0..n_frames).map(move |frame| frame * n_bands + band);
+            Some((0..n_bands).flat_map(of_band).map(|place| numbers[place]).collect())
+        }
+        _ => None,
+    }
+}
+
+/// A spectrogram with its axes; `numbers` is `[band, time]`.
+fn spectrogram<'a>(prepared: &PreparedInput, numbers: &'a [f32]) -> Option<Map<'a>> {
+    let scale = prepared.sound_scale.as_ref()?;
+    let bands = scale.bands_hz.clone()?;
+    let (rows, columns) = (bands.len(), numbers.len() / bands.len().max(1));
+    let row_axis = Axis { unit: Some("Hz".to_owned()), values: Some(bands), ..Axis::counted("frequency") };
+    let seconds = Some("s".to_owned());
+    let column_axis = Axis { unit: seconds, start: scale.start, step: scale.step, ..Axis::counted("time") };
+    Some(Map { values: numbers, rows, columns, row_axis, column_axis })
+}
+
+/// A sound's spectrogram with letters above; nothing where the network takes something else.
+pub(crate) fn of_transcript(
+    answer: &AnswerOptions,
+    prepared: &PreparedInput,
+    letters: &[Letter],
+    title: &str,
+) -> Result<Option<Picture>, ErrorObject> {
+    let Some(request) = &answer.picture else { return Ok(None) };
+    let Some(numbers) = bands_by_time(prepared) else { return Ok(None) };
+    let Some(spectrogram) = spectrogram(prepared, &numbers) else { return Ok(None) };
+    let options = options(request, title)?;
+    drawn(pictures::heard(&spectrogram, letters, &options), &options)
+}
+
+/// ` in FILE`, for a title.
+pub(crate) fn in_file(path: Option<&str>) -> String {
+    path.and_then(|path| path.rsplit('/').next()).map_or(String::new(), |file| format!(" in {file}"))
 }
 
 fn of_places(

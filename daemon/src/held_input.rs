@@ -1,20 +1,25 @@
-//! Inputs that are held: a photo's bytes or an array, and what each model's front end made of them.
+//! Inputs that are held: the bytes of a photo or sound, or an array, and what each model's front end made of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use client_protocol::{ErrorKind, ErrorObject, nearest};
-use models::front_ends::image::{self, ImageFrontEnd, PreparedImage};
-use models::{Dim, Layout, Value};
+use models::description::FrontEnd;
+use models::front_ends::audio::{self, AudioError, SoundInfo, SoundScale};
+use models::front_ends::image::{self, PreparedImage};
+use models::{Dim, Layout, NodeIdx, Value};
 
 use crate::held_model::HeldModel;
 use crate::npy::Array;
+use crate::sound_input;
 
 /// What a file or request held.
 #[derive(Debug)]
 pub(crate) enum Content {
     /// The bytes of a PNG or JPEG file, with its size (columns, rows).
     Image { bytes: Vec<u8>, size: (u32, u32) },
+    /// The bytes of a WAV, FLAC, Ogg or MP3 file.
+    Sound { bytes: Vec<u8>, info: SoundInfo },
     /// Numbers as they are.
     Array(Array),
 }
@@ -27,45 +32,50 @@ pub(crate) struct HeldInput {
     pub(crate) path: Option<String>,
     pub(crate) content: Content,
     /// A front end that replaces the models' own.
-    pub(crate) front_end: Option<ImageFrontEnd>,
+    pub(crate) front_end: Option<FrontEnd>,
     prepared: Mutex<HashMap<String, Arc<PreparedInput>>>,
 }
 
 /// What a model's front end made of an input.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PreparedInput {
     /// `[1, …]`.
     pub(crate) value: Value,
     /// The photo that the network sees, where it is one.
     pub(crate) photo: Option<PreparedImage>,
+    /// Where it lies in time and frequency, where it is a sound.
+    pub(crate) sound_scale: Option<SoundScale>,
 }
 
 impl HeldInput {
     /// An input that no model has seen yet.
-    pub(crate) fn new(id: String, path: Option<String>, content: Content, front_end: Option<ImageFrontEnd>) -> Self {
+    pub(crate) fn new(id: String, path: Option<String>, content: Content, front_end: Option<FrontEnd>) -> Self {
         HeldInput { id, path, content, front_end, prepared: Mutex::default() }
     }
 
-    /// The value that a model takes, made at first use and kept.
-    pub(crate) fn prepared_for(&self, model: &HeldModel) -> Result<Arc<PreparedInput>, ErrorObject> {
+    /// The value that one of a model's inputs takes, made at first use and kept.
+    pub(crate) fn prepared_as(&self, model: &HeldModel, input: NodeIdx) -> Result<Arc<PreparedInput>, ErrorObject> {
+        let dims = model.graph.input_shape(input);
         let front_end = self.front_end.as_ref().or(model.front_end.as_ref());
         let key = match &self.content {
             Content::Image { .. } => format!("{front_end:?}"),
-            Content::Array(_) => format!("{:?}", model.input_dims()),
+            Content::Sound { .. } => format!("{front_end:?} {dims:?}"),
+            Content::Array(_) => format!("{dims:?}"),
         };
         if let Some(prepared) = self.lock().get(&key) {
             return Ok(prepared.clone());
         }
         let prepared = Arc::new(match &self.content {
             Content::Image { bytes, .. } => self.prepare_image(bytes, front_end)?,
-            Content::Array(array) => PreparedInput { value: fitted(array, model.input_dims())?, photo: None },
+            Content::Sound { bytes, .. } => self.prepare_sound(bytes, front_end, model)?,
+            Content::Array(array) => PreparedInput { value: fitted(array, dims)?, photo: None, sound_scale: None },
         });
         self.lock().insert(key, prepared.clone());
         Ok(prepared)
     }
 
-    fn prepare_image(&self, bytes: &[u8], front_end: Option<&ImageFrontEnd>) -> Result<PreparedInput, ErrorObject> {
-        let front_end = front_end.ok_or_else(|| {
+    fn prepare_image(&self, bytes: &[u8], front_end: Option<&FrontEnd>) -> Result<PreparedInput, ErrorObject> {
+        let front_end = front_end.and_then(FrontEnd::for_images).ok_or_else(|| {
             let message = "this model does not say how a photo becomes its input";
             ErrorObject::new(ErrorKind::Unfit, message)
                 .field("input")
@@ -76,13 +86,32 @@ impl HeldInput {
         let shape: Vec<usize> = std::iter::once(1).chain(photo.shape).collect();
         let value = Value::from_vec(photo.numbers.clone(), &shape, Layout::Logical)
             .map_err(|error| ErrorObject::new(ErrorKind::InternalError, error.to_string()))?;
-        Ok(PreparedInput { value, photo: Some(photo) })
+        Ok(PreparedInput { value, photo: Some(photo), sound_scale: None })
+    }
+
+    fn prepare_sound(
+        &self,
+        bytes: &[u8],
+        front_end: Option<&FrontEnd>,
+        model: &HeldModel,
+    ) -> Result<PreparedInput, ErrorObject> {
+        let front_end = front_end.and_then(FrontEnd::for_audio).ok_or_else(|| {
+            let message = "this model does not say how a sound becomes its input";
+            ErrorObject::new(ErrorKind::Unfit, message)
+                .field("input")
+                .expected("an array of the input's shape, or `frontend` options")
+                .hint(r#"load the model with frontend={"audio": {…}}, or load the input with one"#)
+        })?;
+        let features = audio::prepare(bytes, front_end).map_err(|error| of_sound(&error, self.path.as_deref()))?;
+        let scale = front_end.scale();
+        let value = sound_input::fitted(features, &scale, model)?;
+        Ok(PreparedInput { value, photo: None, sound_scale: Some(scale) })
     }
 
     /// Bytes that it holds.
     pub(crate) fn bytes(&self) -> usize {
         let content = match &self.content {
-            Content::Image { bytes, .. } => bytes.len(),
+            Content::Image { bytes, .. } | Content::Sound { bytes, .. } => bytes.len(),
             Content::Array(array) => array.numbers.len() * 4,
         };
         let photo_bytes = |prepared: &PreparedInput| {
@@ -99,6 +128,13 @@ impl HeldInput {
 /// An error of the image front end.
 pub(crate) fn of_image(error: &image::ImageError, path: Option<&str>) -> ErrorObject {
     let name = path.unwrap_or("the image");
+    let kind = if error.is_over_limit() { ErrorKind::LimitExceeded } else { ErrorKind::CorruptFile };
+    ErrorObject::new(kind, format!("`{name}`: {error}")).field("input").value(name)
+}
+
+/// An error of the front end for sound.
+pub(crate) fn of_sound(error: &AudioError, path: Option<&str>) -> ErrorObject {
+    let name = path.unwrap_or("the sound");
     let kind = if error.is_over_limit() { ErrorKind::LimitExceeded } else { ErrorKind::CorruptFile };
     ErrorObject::new(kind, format!("`{name}`: {error}")).field("input").value(name)
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use client_protocol::{ErrorKind, ErrorObject, nearest};
 use introspection::OutputAxes;
-use models::front_ends::image::ImageFrontEnd;
+use models::description::{CtcSettings, FrontEnd};
+use models::front_ends::audio::SoundScale;
 use models::operators::AxisKind;
+use models::speech::Alphabet;
 use models::{Dim, Graph, NodeIdx, Outlet, ReceptiveField};
 
 use crate::errors;
@@ -21,15 +23,18 @@ pub(crate) struct HeldModel {
     pub(crate) graph: Graph,
     /// Class names, each with synonyms behind commas; empty where none are known.
     pub(crate) labels: Vec<String>,
-    /// How photos become its input, where it takes photos.
-    pub(crate) front_end: Option<ImageFrontEnd>,
+    /// What its classes are as letters, where it gives transcripts.
+    pub(crate) alphabet: Option<Alphabet>,
+    /// How files become its input, where that is known.
+    pub(crate) front_end: Option<FrontEnd>,
     pub(crate) output_axes: OutputAxes,
     /// What the axes of each node's first output mean, batch first.
     pub(crate) axes: Vec<Vec<AxisKind>>,
     pub(crate) receptive_fields: Vec<Option<Vec<ReceptiveField>>>,
     /// The smallest and largest number of an input, where the description says.
     pub(crate) value_range: Option<[f32; 2]>,
-    seconds_per_input_step: Option<f64>,
+    /// Where the steps of its input lie in time, where that is known.
+    pub(crate) sound_scale: Option<SoundScale>,
 }
 
 impl HeldModel {
@@ -39,10 +44,11 @@ impl HeldModel {
         source: String,
         graph: Graph,
         labels: Vec<String>,
-        front_end: Option<ImageFrontEnd>,
+        front_end: Option<FrontEnd>,
         output_axes: Option<&[String]>,
     ) -> Result<HeldModel, ErrorObject> {
         let of_model = |error| errors::of_model(error, None);
+        let sound_scale = front_end.as_ref().and_then(FrontEnd::for_audio).map(|front_end| front_end.scale());
         let axes = graph.axes().map_err(of_model)?;
         let of_output = &axes[graph.logits().node.0];
         let output_axes = match output_axes {
@@ -64,12 +70,13 @@ impl HeldModel {
             source,
             graph,
             labels,
+            alphabet: None,
             front_end,
             output_axes,
             axes,
             receptive_fields,
             value_range: None,
-            seconds_per_input_step: None,
+            sound_scale,
         })
     }
 
@@ -85,18 +92,49 @@ impl HeldModel {
             axes: self.axes.clone(),
             receptive_fields: self.receptive_fields.clone(),
             value_range: self.value_range,
-            seconds_per_input_step: self.seconds_per_input_step,
+            sound_scale: self.sound_scale.clone(),
+            alphabet: self.alphabet.clone(),
         }
     }
 
-    /// Seconds from one step of the input's time axis to the next, where the description says.
-    pub(crate) fn seconds_per_input_step(&self) -> Option<f64> {
-        self.seconds_per_input_step
+    /// Takes what the description says of time, unless the front end said it.
+    pub(crate) fn set_seconds_per_input_step(&mut self, seconds: Option<f64>) {
+        let scale = seconds.map(|step| SoundScale { start: 0.0, step, bands_hz: None });
+        self.sound_scale = self.sound_scale.take().or(scale);
     }
 
-    /// Takes what the description says of time.
-    pub(crate) fn set_seconds_per_input_step(&mut self, seconds: Option<f64>) {
-        self.seconds_per_input_step = seconds;
+    /// Takes how its classes become letters; fails where they are others.
+    pub(crate) fn set_ctc(&mut self, ctc: Option<CtcSettings>) -> Result<(), ErrorObject> {
+        let alphabet = ctc.map(|ctc| Alphabet::new(&self.labels, ctc)).transpose();
+        self.alphabet = alphabet.map_err(|message| ErrorObject::invalid("description", message))?;
+        Ok(())
+    }
+
+    /// An output by name, with the names that there are where it is not there.
+    pub(crate) fn output_named(&self, name: &str, field: &str) -> Result<usize, ErrorObject> {
+        let outputs = self.graph.outputs();
+        outputs.iter().position(|(known, _)| known == name).ok_or_else(|| {
+            let names: Vec<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
+            ErrorObject::new(ErrorKind::NotFound, format!("no output `{name}`; there are {}", names.join(", ")))
+                .field(field)
+                .value(name)
+                .nearest(nearest(name, names))
+        })
+    }
+
+    /// An output with its class axis, that of the first as it was loaded with.
+    pub(crate) fn axes_of_output(&self, output: usize) -> OutputAxes {
+        match output {
+            0 => self.output_axes,
+            _ => OutputAxes::of(&self.axes[self.graph.logits_of(output).node.0]).of_output(output),
+        }
+    }
+
+    /// The output whose logits or end stand at an outlet, with its class axis.
+    pub(crate) fn output_at(&self, outlet: Outlet) -> Option<OutputAxes> {
+        let outputs = self.graph.outputs().iter().enumerate();
+        let mut at = outputs.filter(|(nth, (_, end))| *end == outlet || self.graph.logits_of(*nth) == outlet);
+        at.next().map(|(nth, _)| self.axes_of_output(nth))
     }
 
     /// The model's first input.
@@ -104,9 +142,14 @@ impl HeldModel {
         Outlet { node: self.graph.inputs()[0], port: 0 }
     }
 
-    /// The input's declared lengths without the batch.
+    /// The first input's declared lengths without the batch.
     pub(crate) fn input_dims(&self) -> &[Dim] {
         self.graph.input_shape(self.graph.inputs()[0])
+    }
+
+    /// The inputs' names, in order.
+    pub(crate) fn input_names(&self) -> Vec<&str> {
+        self.graph.inputs().iter().map(|input| self.name_of(*input)).collect()
     }
 
     /// A layer by name, with the nearest names where it is not there.

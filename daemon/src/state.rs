@@ -5,8 +5,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use models::speech::LanguageModel;
+
 use crate::ascents::Ascents;
 use crate::compute_queue::ComputeQueue;
+use crate::held_corpus::Corpora;
 use crate::held_input::Inputs;
 use crate::held_model::Models;
 use crate::jobs::Jobs;
@@ -49,6 +52,9 @@ pub(crate) struct State {
     pub(crate) shutdown: tokio::sync::watch::Sender<bool>,
     models: Mutex<Models>,
     inputs: Mutex<Inputs>,
+    corpora: Mutex<Corpora>,
+    /// The language model that was read last, with its file's hash.
+    pub(crate) language_model: Mutex<Option<(String, Arc<LanguageModel>)>>,
     /// Held while a model loads, so that two requests for one do the work once.
     pub(crate) loading: Mutex<()>,
 }
@@ -76,6 +82,8 @@ impl State {
             shutdown: tokio::sync::watch::channel(false).0,
             models: Mutex::default(),
             inputs: Mutex::default(),
+            corpora: Mutex::default(),
+            language_model: Mutex::default(),
             loading: Mutex::default(),
             config,
         })
@@ -90,5 +98,9 @@ impl State {
     /// The inputs held.
     pub(crate) fn inputs(&self) -> MutexGuard<'_, Inputs> {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// The corpora held.
+    pub(crate) fn corpora(&self) -> MutexGuard<'_, Corpora> {
+        self.corpora.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,12 +1,14 @@
 //! Library values as the wire has them: arrays with named axes in units, targets as they were understood.
 
 use client_protocol::{Axis, Encoding, ErrorKind, ErrorObject, ResolvedTarget, Target, Tensor};
+use models::front_ends::audio::SoundScale;
 use models::operators::AxisKind;
 use models::{Outlet, Value};
 
 use crate::held_input::PreparedInput;
 use crate::held_model::HeldModel;
 use crate::npy;
+use crate::sound_input::Arrangement;
 use crate::state::State;
 
 /// An array of f32 with its axes, on its way out.
@@ -98,19 +100,27 @@ pub(crate) fn axis_name(kind: AxisKind) -> &'static str {
 /// The axes of a layer's value without the batch, places in the units of the input: pixels of the photo, seconds.
 pub(crate) fn axes_of(model: &HeldModel, prepared: &PreparedInput, outlet: Outlet) -> Vec<Axis> {
     let kinds = &model.axes[outlet.node.0];
-    let is_output = outlet == model.graph.logits() || outlet == model.graph.output();
+    let output = model.output_at(outlet);
     let fields = model.receptive_fields[outlet.node.0].as_deref();
     let n_fields = fields.map_or(0, <[_]>::len);
     let first_spatial = kinds.len() - n_fields;
+    let sound = prepared.sound_scale.as_ref().or(model.sound_scale.as_ref());
+    let sound_axes = sound.and_then(|scale| Some((scale, Arrangement::of(model, scale)?)));
     let axis = |(idx, kind): (usize, &AxisKind)| {
-        let is_class = is_output && idx == model.output_axes.class;
+        let is_class = output.is_some_and(|output| idx == output.class);
+        if let Some((scale, arrangement)) = sound_axes.filter(|_| outlet == model.input()) {
+            return sound_axis(scale, arrangement, idx, *kind);
+        }
         let mut axis = Axis::named(if is_class { "class" } else { axis_name(*kind) });
-        if is_class && !model.labels.is_empty() {
+        if output.is_some_and(|output| output.output == 0) && is_class && !model.labels.is_empty() {
             axis.labels = Some((0..model.labels.len()).filter_map(|class| model.label(class)).collect());
         }
         let field = fields.filter(|_| idx >= first_spatial).map(|fields| fields[idx - first_spatial]);
         if let (Some(field), Some((unit, start, step))) = (field, input_scale(model, prepared, *kind)) {
             axis.unit = Some(unit.to_owned());
+            if unit == "s" {
+                axis.name = "time".to_owned();
+            }
             axis.start = Some(start + field.center * step);
             axis.step = Some(field.stride as f64 * step);
         }
@@ -121,12 +131,33 @@ pub(crate) fn axes_of(model: &HeldModel, prepared: &PreparedInput, outlet: Outle
 
 /// Unit, first place and step of the input along an axis.
 fn input_scale(model: &HeldModel, prepared: &PreparedInput, kind: AxisKind) -> Option<(&'static str, f64, f64)> {
+    let sound = prepared.sound_scale.as_ref().or(model.sound_scale.as_ref());
     match (kind, &prepared.photo) {
         (AxisKind::Row, Some(photo)) => Some(("px", photo.rows.start, photo.rows.step)),
         (AxisKind::Column, Some(photo)) => Some(("px", photo.columns.start, photo.columns.step)),
-        (AxisKind::Time, _) => model.seconds_per_input_step().map(|step| ("s", 0.0, step)),
+        (AxisKind::Time, _) => sound.map(|scale| ("s", scale.start, scale.step)),
+        // A picture of sound has time along one of its sides.
+        (AxisKind::Row | AxisKind::Column, None) => {
+            let scale = sound.filter(|scale| {
+                let time_axis = Arrangement::of(model, scale).map(Arrangement::time_axis);
+                time_axis == Some(if kind == AxisKind::Row { 2 } else { 3 })
+            });
+            scale.map(|scale| ("s", scale.start, scale.step))
+        }
         _ => None,
     }
+}
+
+/// An axis of an input made from sound.
+fn sound_axis(scale: &SoundScale, arrangement: Arrangement, idx: usize, kind: AxisKind) -> Axis {
+    if idx == arrangement.time_axis() {
+        let (start, step) = (Some(scale.start), Some(scale.step));
+        return Axis { unit: Some("s".to_owned()), start, step, ..Axis::named("time") };
+    }
+    if Some(idx) == arrangement.frequency_axis() {
+        return Axis { unit: Some("Hz".to_owned()), values: scale.bands_hz.clone(), ..Axis::named("frequency") };
+    }
+    Axis::named(axis_name(kind))
 }
 
 /// A target as it was understood.
@@ -135,18 +166,25 @@ pub(crate) fn resolved_target(
     asked: &Target,
     resolved: &introspection::ResolvedTarget,
 ) -> ResolvedTarget {
+    let (output, asked) = match asked {
+        Target::OfOutput { output, target } => (Some(output.clone()), &**target),
+        _ => (None, asked),
+    };
     let (layer, channel, position) = match asked {
         Target::Unit { layer, channel, position } => (Some(layer.clone()), *channel, position.clone()),
         _ => (None, None, None),
     };
     let field = model.receptive_fields[resolved.outlet.node.0].as_ref().and_then(|fields| fields.last());
-    let time = match (resolved.frame, field, model.seconds_per_input_step()) {
-        (Some(frame), Some(field), Some(step)) => Some((field.center + (frame * field.stride) as f64) * step),
+    let time = match (resolved.frame, field, &model.sound_scale) {
+        (Some(frame), Some(field), Some(scale)) => {
+            Some(scale.start + (field.center + (frame * field.stride) as f64) * scale.step)
+        }
         _ => None,
     };
     ResolvedTarget {
         index: resolved.class,
-        label: resolved.class.and_then(|class| model.label(class)),
+        label: resolved.class.filter(|_| output.is_none()).and_then(|class| model.label(class)),
+        output,
         frame: resolved.frame,
         time,
         layer,

@@ -13,7 +13,15 @@ use crate::memory::Expected;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TraceKey {
     pub(crate) model: String,
+    /// The input's id, or those of all inputs with `+` between.
     pub(crate) input: String,
+}
+
+impl TraceKey {
+    /// Whether an input is one of those that the trace is of.
+    pub(crate) fn is_of_input(&self, id: &str) -> bool {
+        self.input.split('+').any(|of| of == id)
+    }
 }
 
 /// The traces kept.

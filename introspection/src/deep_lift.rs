@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use models::operators::{Backward, Family, combine_rows};
+use models::operators::{Backward, Family, NodeValues, combine_rows};
+use models::trace::ValuesOfNode;
 use models::{Graph, Node, NodeIdx, Outlet, Trace, Value};
 
 use crate::attribution::Question;
@@ -100,6 +101,48 @@ impl Rule for CrossMax {
     }
 }
 
+/// At a product of two branches, the gradient halfway between the reference and the input, with which `Δ(xy)` is shared
+/// out without a rest: `Δx (y + y₀) / 2 + Δy (x + x₀) / 2`.
+#[derive(Debug)]
+struct Halfway {
+    reference: Arc<Trace>,
+    idx: NodeIdx,
+}
+
+/// What a node read, halfway to what it read of the reference.
+#[derive(Debug)]
+struct HalfwayValues<'a> {
+    values: &'a dyn NodeValues,
+    reference: ValuesOfNode<'a>,
+}
+
+impl NodeValues for HalfwayValues<'_> {
+    fn input_shape(&self, nth: usize) -> Vec<usize> {
+        self.values.input_shape(nth)
+    }
+
+    fn input(&self, nth: usize) -> models::Result<Value> {
+        let (value, reference) = (self.values.input(nth)?, self.reference.input(nth)?);
+        let rows = vec![0; value.batch()];
+        combine_rows(&reference, &value, &rows, |reference, x| (x + reference) / 2.0)
+    }
+
+    fn output(&self, nth: usize) -> models::Result<Value> {
+        self.values.output(nth)
+    }
+}
+
+impl Rule for Halfway {
+    fn pass(&self, node: &Node, backward: &Backward<'_>) -> models::Result<Vec<Option<Value>>> {
+        let values = HalfwayValues { values: backward.values, reference: self.reference.of_node(self.idx) };
+        node.operator.input_gradients(&Backward { values: &values, ..*backward })
+    }
+
+    fn sees_whole(&self) -> bool {
+        true
+    }
+}
+
 #[derive(Debug)]
 struct AgainstReference(Vec<Box<dyn Rule>>);
 
@@ -109,23 +152,29 @@ impl Composite for AgainstReference {
     }
 }
 
+/// Whether a node changes each number by itself, by a function that is no line.
+fn is_pointwise(node: &Node) -> bool {
+    node.operator.as_activation().is_some() || node.operator.kind() == "PRelu"
+}
+
 /// DeepLIFT's contributions to each target's score.
 ///
 /// # Shapes
 /// - `baseline`: one row, shaped as the input; returns `[target, …]`, the input's shape behind the targets
 pub fn deep_lift(question: &Question<'_>, baseline: &Value, max_pool: MaxPoolRule) -> Result<Complete> {
     let input = question.varied_input("DeepLIFT")?;
-    let given = question.trace.value(input)?.row(question.only_row("DeepLIFT")?)?;
+    let row = question.only_row("DeepLIFT")?;
+    let given = question.trace.value(input)?.row(row)?;
     let (x, b) = (given.to_f64_vec()?, baseline_numbers(baseline, &given)?);
-    let reference = Trace::record(question.graph, &[baseline.to_dtype(given.dtype())?], question.interrupt)?;
-    let reference = Arc::new(reference);
+    let reference = Arc::new(question.record_with(baseline.to_dtype(given.dtype())?, row)?);
     let rule_at = |(idx, node): (usize, &Node)| -> Box<dyn Rule> {
         let (reference, idx) = (reference.clone(), NodeIdx(idx));
         match node.operator.family() {
-            Family::Rectifier | Family::Activation if node.operator.as_activation().is_some() => {
-                Box::new(Rescale { reference, idx })
+            Family::Rectifier | Family::Activation if is_pointwise(node) => Box::new(Rescale { reference, idx }),
+            Family::MaxPool if max_pool == MaxPoolRule::CrossMax && node.inputs.len() == 1 => {
+                Box::new(CrossMax { reference, idx })
             }
-            Family::MaxPool if max_pool == MaxPoolRule::CrossMax => Box::new(CrossMax { reference, idx }),
+            Family::Product if node.operator.kind() != "Div" => Box::new(Halfway { reference, idx }),
             _ => Box::new(Gradient),
         }
     };

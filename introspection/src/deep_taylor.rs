@@ -60,6 +60,7 @@ pub fn deep_taylor(graph: &Graph, target: Outlet, domain: &InputDomain) -> Resul
             }
             Family::Activation if operator.as_arithmetic().is_none() => return refuse("is another activation"),
             Family::Product => return refuse("multiplies two branches"),
+            Family::Recurrent => return refuse("has gates, which are no rectifiers"),
             _ => {}
         }
     }

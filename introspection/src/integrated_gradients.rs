@@ -1,7 +1,7 @@
 //! Integrated gradients: `(x − b) ⊙ ∫₀¹ ∂f/∂x(b + α (x − b)) dα` (Sundararajan et al. 2017, equation 1).
 
 use candle_core::DType;
-use models::{Layout, Outlet, PartOf, Trace, Value};
+use models::{Layout, NodeIdx, Outlet, PartOf, Trace, Value};
 
 use crate::attribution::Question;
 use crate::error::{IntrospectionError, Result};
@@ -82,7 +82,7 @@ pub fn integrated_gradients(
     let input = question.varied_input("integrated gradients")?;
     let row = question.only_row("integrated gradients")?;
     if is_small(question) && question.trace.value(input)?.dtype() == DType::F32 {
-        return in_double(question, input, &|question| integrated_gradients(question, baseline, steps, quadrature));
+        return in_double(question, &|question| integrated_gradients(question, baseline, steps, quadrature));
     }
     if steps == 0 {
         return Err(IntrospectionError::Unfit("integrated gradients need at least one step".to_owned()));
@@ -125,14 +125,11 @@ fn is_small(question: &Question<'_>) -> bool {
 
 /// The same question in double precision: a path meets many rectifiers at their kinks, where single precision decides by
 /// chance which way a gradient goes.
-fn in_double(
-    question: &Question<'_>,
-    input: Outlet,
-    ask: &dyn Fn(&Question<'_>) -> Result<Complete>,
-) -> Result<Complete> {
+fn in_double(question: &Question<'_>, ask: &dyn Fn(&Question<'_>) -> Result<Complete>) -> Result<Complete> {
     let graph = question.graph.to_dtype(DType::F64)?;
-    let value = question.trace.value(input)?.to_dtype(DType::F64)?;
-    let trace = Trace::record(&graph, &[value], question.interrupt)?;
+    let wide = |node: &NodeIdx| question.trace.value(Outlet { node: *node, port: 0 })?.to_dtype(DType::F64);
+    let inputs = graph.inputs().iter().map(wide).collect::<models::Result<Vec<_>>>()?;
+    let trace = Trace::record(&graph, &inputs, question.interrupt)?;
     let on_trace = |target: &ResolvedTarget| target.on(&graph, &trace, target.row);
     let targets = question.targets.iter().map(on_trace).collect::<Result<Vec<_>>>()?;
     let asked = Question { graph: &graph, trace: &trace, targets: &targets, ..*question };
@@ -173,7 +170,8 @@ pub(crate) fn baseline_numbers(baseline: &Value, given: &Value) -> Result<Vec<f6
 pub(crate) fn completed(question: &Question<'_>, maps: Vec<f64>, baseline: &Value) -> Result<Complete> {
     let input = question.at;
     let dtype = question.trace.value(input)?.dtype();
-    let trace = Trace::record(question.graph, &[baseline.to_dtype(dtype)?], question.interrupt)?;
+    let trace =
+        question.record_with(baseline.to_dtype(dtype)?, question.targets.first().map_or(0, |target| target.row))?;
     let of_baseline = question.scores_on(&trace)?;
     let per_target = maps.len() / question.targets.len();
     let gap = |(nth, target): (usize, &ResolvedTarget)| {

@@ -12,7 +12,7 @@ use models::{Graph, Node, NodeIdx, Value};
 use crate::attribution::Question;
 use crate::backward_walk::{Arrived, Composite, Rule};
 use crate::error::{IntrospectionError, Result};
-use crate::rules::{Gradient, Proportional, STABILIZER, Unchanged, WeightedSum};
+use crate::rules::{Gradient, Proportional, STABILIZER, SignalTakesAll, TakesAll, Unchanged, WeightedSum, signal_of};
 use crate::target::ResolvedTarget;
 
 /// Which rules a network's layers get, by their kind.
@@ -94,7 +94,7 @@ impl RuleTable {
             (0..is_bias.len()).filter_map(bias_behind).for_each(|(add, _)| is_bias[add.0] = true);
             is_bias
         };
-        let firsts = FirstLayers::of(graph);
+        let (firsts, shapes) = (FirstLayers::of(graph), graph.hinted_shapes()?);
         let mut rules: Vec<(Arc<dyn Rule>, &'static str)> = Vec::new();
         for (idx, node) in graph.nodes().iter().enumerate() {
             let asked = of_layers.get(&NodeIdx(idx)).cloned();
@@ -104,7 +104,10 @@ impl RuleTable {
                 None => preset.rule(node, NodeIdx(idx), &firsts),
             };
             check(&rule, node)?;
-            let (rule, name) = rule.build(node, zero_bias);
+            let (rule, name) = match (&rule, signal_of(graph, &shapes, idx)) {
+                (LayerRule::Norm, Some(input)) => (Arc::new(TakesAll { input }) as Arc<dyn Rule>, rule.name()),
+                _ => rule.build(node, zero_bias),
+            };
             let rule = match bias_behind(idx) {
                 Some((_, dense)) => Arc::new(InsteadOf { operator: Arc::new(dense), rule }),
                 None => rule,
@@ -157,11 +160,15 @@ impl Preset {
             (Family::Convolution, Preset::EpsilonGammaBox { .. }) => LayerRule::Gamma { gamma: 0.25 },
             (Family::Dense, Preset::ExcitationBackprop) => LayerRule::ZPlus,
             (Family::Dense, _) => epsilon,
+            // Exporters write an activation as a product of its input with a gate; excitations leave activations alone.
+            (Family::Product, Preset::ExcitationBackprop) => LayerRule::Gradient,
             (Family::Sum | Family::AveragePool | Family::Product, _) => LayerRule::Norm,
             // Attention: `x ⊙ (R − softmax(x) Σ R)`, which is in proportion to contributions (Achtibat et al. 2024,
             // proposition 3.1).
             (Family::Activation, _) if node.operator.kind() == "Softmax" => LayerRule::Norm,
-            (Family::Recurrent, _) => LayerRule::Missing,
+            // Excitations are of layers whose inputs and outputs are zero or more.
+            (Family::Recurrent, Preset::ExcitationBackprop) => LayerRule::Missing,
+            (Family::Recurrent, _) => epsilon,
             (Family::Rectifier | Family::Activation, Preset::ExcitationBackprop) => LayerRule::Gradient,
             (Family::Rectifier | Family::Activation | Family::BatchNorm, _) => LayerRule::Pass,
             (Family::Input | Family::MaxPool | Family::Concat | Family::Rearrangement, _) => LayerRule::Gradient,
@@ -187,15 +194,28 @@ impl LayerRule {
         }
     }
 
-    /// Whether it is for convolutions and dense layers alone.
+    /// Whether it is for what has weights.
     pub fn is_for_weighted_sums(&self) -> bool {
         !matches!(self, LayerRule::Norm | LayerRule::Pass | LayerRule::Gradient | LayerRule::Missing)
+    }
+
+    /// Whether it can be given to an operator of a family.
+    pub fn is_for(&self, family: Family) -> bool {
+        match family {
+            Family::Convolution | Family::Dense => true,
+            Family::Recurrent => matches!(self, LayerRule::Epsilon { .. } | LayerRule::Gradient | LayerRule::Missing),
+            _ => !self.is_for_weighted_sums(),
+        }
     }
 
     fn build(&self, node: &Node, zero_bias: bool) -> (Arc<dyn Rule>, &'static str) {
         let weighted =
             |rule: WeightedSum| -> Arc<dyn Rule> { Arc::new(if zero_bias { rule.without_bias() } else { rule }) };
         let rule: Arc<dyn Rule> = match self.clone() {
+            LayerRule::Epsilon { epsilon } if node.operator.family() == Family::Recurrent => {
+                let rule = SignalTakesAll::epsilon(epsilon);
+                Arc::new(if zero_bias { rule.without_bias() } else { rule })
+            }
             LayerRule::Epsilon { epsilon } => weighted(WeightedSum::epsilon(epsilon)),
             LayerRule::Gamma { gamma } => weighted(WeightedSum::gamma(gamma)),
             LayerRule::ZPlus => weighted(WeightedSum::z_plus()),
@@ -232,11 +252,13 @@ fn check(rule: &LayerRule, node: &Node) -> Result<()> {
         LayerRule::ZBox { low, high } => check_bounds(low, high).or_else(refuse)?,
         _ => {}
     }
-    let is_weighted = matches!(node.operator.family(), Family::Convolution | Family::Dense);
-    if !is_weighted && rule.is_for_weighted_sums() {
-        return refuse(format!("{} is no weighted sum; it takes norm, pass or gradient", node.operator.kind()));
+    match node.operator.family() {
+        family if rule.is_for(family) => Ok(()),
+        Family::Recurrent => {
+            refuse(format!("{} is made of gates and sums; it takes epsilon or gradient", node.operator.kind()))
+        }
+        _ => refuse(format!("{} is no weighted sum; it takes norm, pass or gradient", node.operator.kind())),
     }
-    Ok(())
 }
 
 /// Says what is wrong with bounds.
@@ -288,7 +310,8 @@ struct Missing;
 
 impl Rule for Missing {
     fn pass(&self, node: &Node, _backward: &models::operators::Backward<'_>) -> models::Result<Vec<Option<Value>>> {
-        let reason = "no composite has a rule for it; give it `gradient` or `norm` by name with `rules`";
+        let reason = "this composite has no rule for it; give it `epsilon` or `gradient` by name with `rules`, or take \
+                      another composite";
         Err(models::ModelError::operator(node.operator.kind(), reason))
     }
 }

@@ -40,9 +40,11 @@ pub enum ScoreOf {
     Output,
 }
 
-/// Which axis of an output holds the classes; all others but the batch are places.
+/// An output of a network, and which of its axes holds the classes; all others but the batch are places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputAxes {
+    /// Which of the network's outputs.
+    pub output: usize,
     /// The class axis, counted with the batch axis.
     pub class: usize,
     /// The time axis, where there is exactly one axis of places.
@@ -50,7 +52,7 @@ pub struct OutputAxes {
 }
 
 impl OutputAxes {
-    /// As the operators say: the channel axis, else the last axis of features.
+    /// Of the first output, as the operators say: the channel axis, else the last axis of features.
     pub fn of(axes: &[AxisKind]) -> OutputAxes {
         let channel = axes.iter().position(|kind| *kind == AxisKind::Channel);
         let feature = axes.iter().rposition(|kind| *kind == AxisKind::Feature);
@@ -60,7 +62,12 @@ impl OutputAxes {
 
     /// The class axis given, of a value with so many axes.
     pub fn with_class(class: usize, rank: usize) -> OutputAxes {
-        OutputAxes { class, time: (rank == 3).then_some(3 - class) }
+        OutputAxes { output: 0, class, time: (rank == 3).then_some(3 - class) }
+    }
+
+    /// The same of another output.
+    pub fn of_output(self, output: usize) -> OutputAxes {
+        OutputAxes { output, ..self }
     }
 }
 
@@ -120,10 +127,10 @@ impl ResolvedTarget {
         match &self.scored {
             Scored::Classes { axes, of, chosen } => {
                 let scores = Scores::read(&trace.value(self.outlet)?, *axes, row)?;
-                let (score, gradient) = score_of(graph, &scores, chosen, *of);
+                let (score, gradient) = score_of(graph, axes.output, &scores, chosen, *of);
                 let probability = match chosen[..] {
                     [(place, class)] if *of != ScoreOf::Output => {
-                        Some(log_probabilities(graph, scores.at(place))[class].exp())
+                        Some(log_probabilities(graph, axes.output, scores.at(place))[class].exp())
                     }
                     _ => None,
                 };
@@ -138,7 +145,7 @@ impl ResolvedTarget {
     }
 }
 
-/// The target's score on one row of a trace, with its derivative.
+/// The target's score on one row of a trace, with its derivative; a class is one of the output that `axes` are of.
 pub fn resolve(
     graph: &Graph,
     trace: &Trace,
@@ -211,14 +218,14 @@ impl Scores {
     }
 }
 
-/// The logarithms of the probabilities that logits stand for.
+/// The logarithms of the probabilities that an output's logits stand for.
 ///
-/// A network that ends in a sigmoid means each class by itself; any other a softmax over the classes.
+/// An output that ends in a sigmoid means each class by itself; any other a softmax over the classes.
 ///
 /// # Shapes
 /// - `logits`: `[class]`, returns `[class]`
-pub fn log_probabilities(graph: &Graph, logits: &[f64]) -> Vec<f64> {
-    if ends_in_sigmoid(graph) {
+pub fn log_probabilities(graph: &Graph, output: usize, logits: &[f64]) -> Vec<f64> {
+    if ends_in_sigmoid(graph, output) {
         return logits
             .iter()
             .map(|z| -(-z).exp().ln_1p())
@@ -230,8 +237,9 @@ pub fn log_probabilities(graph: &Graph, logits: &[f64]) -> Vec<f64> {
     logits.iter().map(|z| z - normalizer).collect()
 }
 
-fn ends_in_sigmoid(graph: &Graph) -> bool {
-    graph.logits() != graph.output() && graph.node(graph.output().node).operator.kind() == "Sigmoid"
+fn ends_in_sigmoid(graph: &Graph, output: usize) -> bool {
+    let end = graph.outputs()[output].1;
+    graph.logits_of(output) != end && graph.node(end.node).operator.kind() == "Sigmoid"
 }
 
 fn resolve_class(
@@ -243,7 +251,7 @@ fn resolve_class(
     frame: Option<usize>,
     of: ScoreOf,
 ) -> Result<ResolvedTarget> {
-    let outlet = if of == ScoreOf::Output { graph.output() } else { graph.logits() };
+    let outlet = if of == ScoreOf::Output { graph.outputs()[axes.output].1 } else { graph.logits_of(axes.output) };
     let scores = Scores::read(&trace.value(outlet)?, axes, row)?;
     let places = places_of(&scores, frame)?;
     if let ClassChoice::Index(class) = choice {
@@ -264,7 +272,13 @@ fn resolve_class(
 }
 
 /// The score of classes at places, with its derivative.
-fn score_of(graph: &Graph, scores: &Scores, chosen: &[(usize, usize)], of: ScoreOf) -> (f64, Vec<(usize, f64)>) {
+fn score_of(
+    graph: &Graph,
+    output: usize,
+    scores: &Scores,
+    chosen: &[(usize, usize)],
+    of: ScoreOf,
+) -> (f64, Vec<(usize, f64)>) {
     let (mut score, mut gradient) = (0.0, Vec::new());
     for &(place, class) in chosen {
         let logits = scores.at(place);
@@ -274,14 +288,14 @@ fn score_of(graph: &Graph, scores: &Scores, chosen: &[(usize, usize)], of: Score
                 gradient.push((scores.index(place, class), 1.0));
             }
             ScoreOf::LogProbability => {
-                let log = log_probabilities(graph, logits);
+                let log = log_probabilities(graph, output, logits);
                 score += log[class];
-                add_log_probability(graph, &mut gradient, scores, place, class, &log, 1.0);
+                add_log_probability(graph, output, &mut gradient, scores, place, class, &log, 1.0);
             }
             ScoreOf::Probability => {
-                let log = log_probabilities(graph, logits);
+                let log = log_probabilities(graph, output, logits);
                 score += log[class].exp();
-                add_log_probability(graph, &mut gradient, scores, place, class, &log, log[class].exp());
+                add_log_probability(graph, output, &mut gradient, scores, place, class, &log, log[class].exp());
             }
         }
     }
@@ -291,6 +305,7 @@ fn score_of(graph: &Graph, scores: &Scores, chosen: &[(usize, usize)], of: Score
 /// `∂ log p_c / ∂z_k = δ_ck − p_k` (softmax) or `δ_ck (1 − p_c)` (sigmoid), times a factor.
 fn add_log_probability(
     graph: &Graph,
+    output: usize,
     gradient: &mut Vec<(usize, f64)>,
     scores: &Scores,
     place: usize,
@@ -298,7 +313,7 @@ fn add_log_probability(
     log: &[f64],
     factor: f64,
 ) {
-    if ends_in_sigmoid(graph) {
+    if ends_in_sigmoid(graph, output) {
         gradient.push((scores.index(place, class), factor * (1.0 - log[class].exp())));
         return;
     }

@@ -1,6 +1,6 @@
 //! The same question of many variations of one input, evaluated in batches.
 
-use models::{Dim, Outlet, Trace, Value};
+use models::{Dim, NodeIdx, Outlet, Trace, Value};
 
 use crate::attribution::Question;
 use crate::backward_walk::Composite;
@@ -71,7 +71,11 @@ impl Question<'_> {
     fn own_part(&self, target: &ResolvedTarget) -> Result<Option<OwnPart>> {
         let Some(frame) = target.only_frame() else { return Ok(None) };
         let shape = self.trace.shape(self.at);
-        if shape.len() != 3 || !matches!(self.graph.input_shape(self.at.node).last(), Some(Dim::Any(_))) {
+        let has_one_input = self.graph.inputs().len() == 1;
+        if shape.len() != 3
+            || !has_one_input
+            || !matches!(self.graph.input_shape(self.at.node).last(), Some(Dim::Any(_)))
+        {
             return Ok(None);
         }
         let fields = models::receptive_field::receptive_fields(self.graph)?;
@@ -91,21 +95,31 @@ impl Question<'_> {
         Ok(Some(OwnPart { trace, target: [target], steps }))
     }
 
-    /// The network's input that is varied: the only one, where the map must be read, since a layer's value cannot be
-    /// varied by itself.
+    /// The network's input that is varied, where the map must be read, since a layer's value cannot be varied by
+    /// itself; other inputs stay as they are.
     pub(crate) fn varied_input(&self, method: &str) -> Result<Outlet> {
-        let input = match self.graph.inputs() {
-            [node] => Outlet { node: *node, port: 0 },
-            inputs => {
-                let message = format!("{method} varies one input, but this network has {}", inputs.len());
-                return Err(IntrospectionError::Unfit(message));
+        if self.graph.inputs().contains(&self.at.node) {
+            return Ok(self.at);
+        }
+        let names: Vec<&str> = self.graph.inputs().iter().map(|input| self.graph.node(*input).name.as_str()).collect();
+        let advice = match names[..] {
+            [_] => "leave `at` out".to_owned(),
+            _ => format!("`at` may be {}", names.join(" or ")),
+        };
+        Err(IntrospectionError::Unfit(format!("{method} varies an input and is read there; {advice}")))
+    }
+
+    /// Evaluates the network on values of the input that is varied; other inputs are those of a row of this trace.
+    pub(crate) fn record_with(&self, varied: Value, row: usize) -> Result<Trace> {
+        let rows = vec![row; varied.batch()];
+        let of_input = |node: &NodeIdx| -> Result<Value> {
+            match *node == self.at.node {
+                true => Ok(varied.clone()),
+                false => Ok(self.trace.value(Outlet { node: *node, port: 0 })?.select_rows(&rows)?),
             }
         };
-        if input != self.at {
-            let message = format!("{method} varies the input and is read there; leave `at` out");
-            return Err(IntrospectionError::Unfit(message));
-        }
-        Ok(input)
+        let inputs = self.graph.inputs().iter().map(of_input).collect::<Result<Vec<_>>>()?;
+        Ok(Trace::record(self.graph, &inputs, self.interrupt)?)
     }
 
     /// Evaluates variations, and gives each batch's trace and the variations that are its rows; tells how far it is.
@@ -118,13 +132,14 @@ impl Question<'_> {
         variation: &dyn Fn(usize) -> Result<Value>,
         then: &mut dyn FnMut(std::ops::Range<usize>, &Trace) -> Result<()>,
     ) -> Result<()> {
+        let row = self.targets.first().map_or(0, |target| target.row);
         let per_row = self.trace.bytes() / size_of::<f32>() / self.trace.batch().max(1);
         let together = (NUMBERS_TOGETHER / per_row.max(1)).clamp(1, ROWS_TOGETHER);
         self.interrupt.progress(0, n_variations);
         for first in (0..n_variations).step_by(together) {
             let rows = first..n_variations.min(first + together);
             let values = rows.clone().map(variation).collect::<Result<Vec<_>>>()?;
-            let trace = Trace::record(self.graph, &[Value::stack_rows(&values)?], self.interrupt)?;
+            let trace = self.record_with(Value::stack_rows(&values)?, row)?;
             let done = rows.end;
             then(rows, &trace)?;
             self.interrupt.progress(done, n_variations);

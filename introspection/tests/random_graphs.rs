@@ -331,6 +331,16 @@ fn without_biases(graph: &Graph) -> Graph {
     graph.rewritten(without_bias).unwrap()
 }
 
+/// The layers up to the logits that all ways from the input lead through.
+fn narrow_layers(graph: &Graph) -> Vec<NodeIdx> {
+    let end = graph.logits().node.0;
+    let is_passed_by = |idx: usize| {
+        let later = graph.nodes()[idx + 1..=end].iter();
+        later.flat_map(|node| &node.inputs).any(|input| input.node.0 < idx)
+    };
+    (0..=end).filter(|idx| !is_passed_by(*idx)).map(NodeIdx).collect()
+}
+
 fn axes_of(graph: &Graph) -> OutputAxes {
     OutputAxes::of(&graph.axes().unwrap()[graph.logits().node.0])
 }
@@ -523,6 +533,13 @@ proptest! {
             let (read, started) = (at_input.iter().sum::<f64>(), second_class(&graph, &trace).score);
             prop_assert!((read - started).abs() <= 1e-3 * size.max(started.abs()), "{} of {}", read, started);
             prop_assert!((sums[0].1[0] - read).abs() <= 1e-9 * size.max(1e-9));
+            // Where everything passes one layer, behind a sum of branches or before them, all of it is there.
+            let narrow = narrow_layers(&graph);
+            prop_assert!(narrow.len() >= 2, "input and logits are such layers");
+            for (idx, of_targets) in sums.iter().filter(|(idx, _)| narrow.contains(idx)) {
+                let lost = (of_targets[0] - started).abs();
+                prop_assert!(lost <= 1e-3 * size.max(started.abs()), "{:?}: {} of {}", idx, of_targets[0], started);
+            }
         }
     }
 
@@ -604,8 +621,6 @@ proptest! {
 
     #[test]
     fn deep_lift_is_complete_where_max_pools_share(recipe in recipe()) {
-        let steps = recipe.steps.iter().filter(|step| !matches!(step, Step::Branch { function: 2.., .. })).cloned().collect();
-        let recipe = Recipe { steps, ..recipe };
         let (graph, inputs) = built(&recipe);
         let inputs = inputs.row(0).unwrap();
         let trace = trace(&graph, &inputs);

@@ -299,6 +299,52 @@ fn what_fits_no_layer_is_refused_with_what_would() {
     assert_eq!(names, ["gradient", "flat", "pass", "z_plus", "pass", "gradient", "epsilon", "pass", "epsilon"]);
 }
 
+/// At a sum of branches each gets its share in proportion, and both together what arrived.
+#[test]
+fn relevance_of_branches_sums_up() {
+    for seed in 1..20 {
+        let shape = [1, 3, 4];
+        let value = |seed: u64| Value::from_vec(random(&shape, seed), &shape, Layout::Logical).unwrap();
+        let (a, b, relevance) = (value(seed), value(seed + 100), value(seed + 200));
+        let sum = models::operators::Arithmetic::add(models::operators::Operand::Graph);
+        let output = sum.forward(&[&a, &b]).unwrap().remove(0);
+        let node = models::Node { name: "sum".to_owned(), operator: std::sync::Arc::new(sum), inputs: vec![] };
+        let (values, gradients) = (Branches { inputs: [a, b], output }, [Some(relevance)]);
+        let backward = Backward { values: &values, gradients: &gradients, rows: &[0], wanted: &[true, true] };
+        let passed = introspection::rules::Proportional::SUM.pass(&node, &backward).unwrap();
+        let list = |value: &Value| value.to_f64_vec().unwrap();
+        let [to_a, to_b] = [0, 1].map(|nth| list(passed[nth].as_ref().unwrap()));
+        let [a, b] = [0, 1].map(|nth| list(&values.inputs[nth]));
+        for (place, arrived) in list(gradients[0].as_ref().unwrap()).into_iter().enumerate() {
+            let total = a[place] + b[place];
+            assert!((to_a[place] - a[place] * arrived / stab(total)).abs() < 1e-9);
+            let lost = (to_a[place] + to_b[place] - arrived).abs();
+            assert!(lost <= 1.1e-6 / total.abs() * arrived.abs(), "{lost} of {arrived} at {total}");
+        }
+    }
+}
+
+/// What a sum read and computed.
+#[derive(Debug)]
+struct Branches {
+    inputs: [Value; 2],
+    output: Value,
+}
+
+impl NodeValues for Branches {
+    fn input_shape(&self, nth: usize) -> Vec<usize> {
+        self.inputs[nth].shape().to_vec()
+    }
+
+    fn input(&self, nth: usize) -> models::Result<Value> {
+        Ok(self.inputs[nth].clone())
+    }
+
+    fn output(&self, _nth: usize) -> models::Result<Value> {
+        Ok(self.output.clone())
+    }
+}
+
 /// A strided network along time whose input length is free or not.
 fn sequence(length: fn(usize) -> Dim) -> Graph {
     let tensor = |shape: &[usize], seed: u64| Tensor::from_vec(random(shape, seed), shape, &Device::Cpu).unwrap();

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::front_ends::audio::AudioFrontEnd;
 use crate::front_ends::image::ImageFrontEnd;
 
 /// A model's description, as a JSON file beside it or an object in a request; every part may be left out.
@@ -17,13 +18,16 @@ pub struct ModelDescription {
     /// Class names, each with its synonyms behind commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
+    /// How classes over time become letters, where the network was trained with CTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ctc: Option<CtcSettings>,
     /// The smallest and largest number of an input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_range: Option<[f32; 2]>,
     /// What the output's axes mean, where the operators do not say; one of them is `class`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_axes: Option<Vec<String>>,
-    /// Seconds from one step of the input's time axis to the next.
+    /// Seconds from one step of the input's time axis to the next, where no front end for sound says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_per_step: Option<f64>,
 }
@@ -34,6 +38,20 @@ pub struct ModelDescription {
 pub enum FrontEnd {
     /// Photos.
     Image(ImageFrontEnd),
+    /// Sound.
+    Audio(AudioFrontEnd),
+}
+
+/// How classes over time become letters (connectionist temporal classification, Graves et al. 2006): one class of
+/// equal neighbours is one letter, and the blank is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CtcSettings {
+    /// The class that is no letter.
+    pub blank: usize,
+    /// The class that lies between two words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub word_boundary: Option<usize>,
 }
 
 /// Names of classes.
@@ -50,8 +68,10 @@ impl ModelDescription {
     /// Reads one; the error says what is wrong and which fields there are.
     pub fn from_json(json: &serde_json::Value) -> Result<Self, String> {
         let description: ModelDescription = serde_json::from_value(json.clone()).map_err(|error| error.to_string())?;
-        if let Some(FrontEnd::Image(front_end)) = &description.front_end {
-            front_end.check()?;
+        match &description.front_end {
+            Some(FrontEnd::Image(front_end)) => front_end.check()?,
+            Some(FrontEnd::Audio(front_end)) => front_end.check()?,
+            None => {}
         }
         match description.seconds_per_step {
             Some(step) if !step.is_finite() || step <= 0.0 => {
@@ -60,10 +80,23 @@ impl ModelDescription {
             _ => Ok(description),
         }
     }
+}
 
-    /// The front end for photos, where there is one.
-    pub fn image_front_end(&self) -> Option<&ImageFrontEnd> {
-        self.front_end.as_ref().map(|FrontEnd::Image(front_end)| front_end)
+impl FrontEnd {
+    /// The front end for photos, if it is one.
+    pub fn for_images(&self) -> Option<&ImageFrontEnd> {
+        match self {
+            FrontEnd::Image(front_end) => Some(front_end),
+            FrontEnd::Audio(_) => None,
+        }
+    }
+
+    /// The front end for sound, if it is one.
+    pub fn for_audio(&self) -> Option<&AudioFrontEnd> {
+        match self {
+            FrontEnd::Audio(front_end) => Some(front_end),
+            FrontEnd::Image(_) => None,
+        }
     }
 }
 
@@ -77,9 +110,11 @@ mod tests {
         let front_end = json!({"image": {"short_side": 256, "interpolation": "bicubic", "crop": 224, "mean": [127, 127, 127], "std": [128, 128, 128]}});
         let description =
             ModelDescription::from_json(&json!({"front_end": front_end, "labels": ["cat", "dog"]})).unwrap();
-        assert_eq!(description.image_front_end().unwrap().value_range(), (-127.0 / 128.0, 1.0));
+        assert_eq!(description.front_end.unwrap().for_images().unwrap().value_range(), (-127.0 / 128.0, 1.0));
         let refused = |json| ModelDescription::from_json(&json).unwrap_err();
         assert!(refused(json!({"lables": []})).starts_with("unknown field `lables`"));
+        let audio = json!({"audio": {"sample_rate": 16000, "spectrogram": {"window_length": 400, "hop_length": 0}}});
+        assert_eq!(refused(json!({"front_end": audio})), "hop_length 0; from 1 to 65536 samples is needed");
         let mut upside_down = front_end.clone();
         upside_down["image"]["crop"] = json!(300);
         assert_eq!(

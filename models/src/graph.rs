@@ -111,7 +111,12 @@ impl Graph {
 
     /// The input of a final softmax, log-softmax or sigmoid, else the output itself.
     pub fn logits(&self) -> Outlet {
-        let output = self.output();
+        self.logits_of(0)
+    }
+
+    /// The same of any output.
+    pub fn logits_of(&self, output: usize) -> Outlet {
+        let output = self.outputs[output].1;
         let node = self.node(output.node);
         if node.operator.is_output_normalizer() { node.inputs[0] } else { output }
     }
@@ -261,9 +266,19 @@ impl Graph {
 
     /// The same network computing in another element type; f64 is for reference.
     pub fn to_dtype(&self, dtype: DType) -> Result<Graph> {
+        self.with_operators(|_, node| node.operator.to_dtype(dtype).map(Some))
+    }
+
+    /// The same network with other operators of the same shapes in their places, where `change` answers one.
+    pub fn with_operators(
+        &self,
+        mut change: impl FnMut(NodeIdx, &Node) -> Result<Option<Arc<dyn Operator>>>,
+    ) -> Result<Graph> {
         let mut graph = self.clone();
-        for node in Arc::make_mut(&mut graph.nodes) {
-            node.operator = node.operator.to_dtype(dtype).map_err(|error| error.at_node(&node.name))?;
+        for (idx, node) in Arc::make_mut(&mut graph.nodes).iter_mut().enumerate() {
+            if let Some(operator) = change(NodeIdx(idx), node).map_err(|error| error.at_node(&node.name))? {
+                node.operator = operator;
+            }
         }
         Ok(graph)
     }

@@ -3,6 +3,7 @@
 //!
 //! Read `graph`, then `trace`, then any operator.
 
+pub mod corpora;
 pub mod description;
 pub mod element;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod passes;
 pub mod pause;
 pub mod receptive_field;
 pub mod reinitialize;
+pub mod speech;
 pub mod trace;
 pub mod value;
 pub mod windows;

@@ -16,7 +16,7 @@ use crate::error::{Interrupt, Result};
 use crate::graph::{Graph, Node, NodeIdx, Rewrite};
 use crate::loaders::{Initial, drawn};
 use crate::operators::{BatchNorm, Family, Operator};
-use crate::passes::merged;
+use crate::passes::with_batch_norm;
 use crate::value::Value;
 
 /// Fewer numbers of a channel than this have no variance to speak of; then all channels have one in common.
@@ -174,7 +174,7 @@ impl<'a> Reinitializer<'a> {
                 let (mean, variance) = statistics(&output, channel_axis)?;
                 let epsilon = self.graph.merged_into(idx).and_then(|norm| norm.as_batch_norm()).map(BatchNorm::epsilon);
                 let norm = BatchNorm::fresh(mean, variance, epsilon.unwrap_or(USUAL_EPSILON), dtype)?;
-                merged(&*operator, &norm)?
+                with_batch_norm(&*operator, &norm)?
             }
         };
         let outputs = fresh.forward(inputs)?;

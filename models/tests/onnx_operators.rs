@@ -129,6 +129,41 @@ fn a_batch_that_moves_and_is_joined() {
 }
 
 #[test]
+fn other_norms_and_transposed_convolutions() {
+    compute_what_the_reference_computes(&["instance-norm", "group-norm"]);
+    compute_what_the_reference_computes(&["conv-transpose", "conv-transpose-over-time"]);
+}
+
+#[test]
+fn resizing_and_padding_by_what_is_there() {
+    compute_what_the_reference_computes(&["resize-nearest-asymmetric", "resize-linear-half_pixel"]);
+    compute_what_the_reference_computes(&["resize-linear-align_corners", "resize-to-sizes"]);
+    compute_what_the_reference_computes(&["pad-reflect", "pad-edge"]);
+}
+
+#[test]
+fn functions_in_pieces() {
+    compute_what_the_reference_computes(&[
+        "selu",
+        "celu",
+        "softsign",
+        "abs",
+        "neg",
+        "exp",
+        "mish",
+        "log",
+        "reciprocal",
+    ]);
+    compute_what_the_reference_computes(&["prelu-channels", "prelu-one", "max-constant", "min-computed"]);
+    compute_what_the_reference_computes(&["function-in-pieces", "pieces-with-a-constant"]);
+}
+
+#[test]
+fn largest_numbers_and_norms() {
+    compute_what_the_reference_computes(&["global-max-pool", "max-by-attribute", "max-by-input", "norm-over-axis"]);
+}
+
+#[test]
 fn functions_are_written_out() {
     let [graph] = &compute_what_the_reference_computes(&["functions"])[..] else { panic!("one case, one graph") };
     let layers: Vec<&str> = graph.layer_names().collect();

@@ -21,6 +21,11 @@ impl Axis {
         Axis { name: name.to_owned(), unit: None, start: 0.0, step: 1.0, values: None }
     }
 
+    /// Whether its first place is drawn at the bottom: low tones are below high ones.
+    pub(crate) fn grows_upwards(&self) -> bool {
+        self.name == "frequency"
+    }
+
     /// Name and unit.
     pub(crate) fn label(&self) -> String {
         match &self.unit {

@@ -43,6 +43,17 @@ pub(crate) struct Panel<'a> {
     pub(crate) color_bar: Option<ColorBar>,
     /// Whether pixels are shown as squares rather than smoothed.
     pub(crate) is_map: bool,
+    /// What was said, above the image.
+    pub(crate) letters: &'a [Letter],
+}
+
+/// A letter with the place on the column axis that it is written above.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Letter {
+    /// In the axis' unit.
+    pub place: f64,
+    /// The letter; a space ends a word.
+    pub text: String,
 }
 
 /// What the colours mean.
@@ -115,7 +126,7 @@ fn axis_widths(panel: &Panel<'_>) -> (u32, u32, u32, u32) {
     let right = if panel.color_bar.is_some() { COLOR_BAR } else { MARGIN };
     // A map with a colour bar stands beside a photo with a title, at one height.
     let has_head = !panel.title.is_empty() || (panel.color_bar.is_some() && panel.row_axis.is_none());
-    let top = if has_head { SMALL_TITLE_HEIGHT } else { MARGIN };
+    let top = if has_head || !panel.letters.is_empty() { SMALL_TITLE_HEIGHT } else { MARGIN };
     let bottom = if panel.column_axis.is_some() { BOTTOM_AXIS } else { MARGIN };
     (left, right, top, bottom)
 }
@@ -239,10 +250,13 @@ impl<DB: DrawingBackend> Drawing for DrawingArea<DB, Shift> {
         self.draw_text(&text, &(FONT, size).into_font().color(&INK), (x0, y as i32 + 4)).map_err(failed)?;
         frame(self, (x0, y0), (x1, y1))?;
         if let Some(axis) = panel.column_axis {
+            written_above(self, panel.letters, axis.edges(panel.places.1), (x0, x1), y as i32 + 4)?;
             horizontal_axis(self, axis, axis.edges(panel.places.1), (x0, x1), y1)?;
         }
         if let Some(axis) = panel.row_axis {
-            vertical_axis(self, axis, axis.edges(panel.places.0), (y0, y1), x0)?;
+            let (first, last) = axis.edges(panel.places.0);
+            let edges = if axis.grows_upwards() { (last, first) } else { (first, last) };
+            vertical_axis(self, axis, edges, (y0, y1), x0)?;
         }
         if let Some(bar) = panel.color_bar {
             color_bar(self, bar, x1 + 12, (y0, y1))?;
@@ -404,6 +418,42 @@ pub(crate) fn ticks(edges: (f64, f64), about: usize) -> Vec<f64> {
     (first..=last).map(|nth| nth as f64 * step).collect()
 }
 
+/// Letters above their places, or words where letters would touch.
+fn written_above<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    letters: &[Letter],
+    edges: (f64, f64),
+    (x0, x1): (i32, i32),
+    y: i32,
+) -> Result<()> {
+    let x = |place: f64| f64::from(x0) + (place - edges.0) / (edges.1 - edges.0) * f64::from(x1 - x0);
+    let style = (FONT, 13).into_font().color(&INK);
+    let width_of =
+        |text: &str| area.estimate_text_size(text, &style).map(|(width, _)| f64::from(width)).map_err(failed);
+    let spoken = || letters.iter().filter(|letter| !letter.text.trim().is_empty());
+    let are_apart = spoken().zip(spoken().skip(1)).all(|(a, b)| x(b.place) - x(a.place) >= 7.0);
+    let words: Vec<Letter> = letters
+        .split(|letter| letter.text.trim().is_empty())
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            let place = (word[0].place + word[word.len() - 1].place) / 2.0;
+            Letter { place, text: word.iter().map(|letter| letter.text.as_str()).collect() }
+        })
+        .collect();
+    let written: Vec<&Letter> = if are_apart { spoken().collect() } else { words.iter().collect() };
+    let mut free_from = f64::NEG_INFINITY;
+    for letter in written {
+        let width = width_of(&letter.text)?;
+        let left = x(letter.place) - width / 2.0;
+        // A word that finds no room is left out rather than written over another.
+        if left >= free_from && left + width <= f64::from(x1) + 4.0 {
+            area.draw_text(&letter.text, &style, (left.round() as i32, y)).map_err(failed)?;
+            free_from = left + width + if are_apart { 0.0 } else { 3.0 };
+        }
+    }
+    Ok(())
+}
+
 fn horizontal_axis<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     axis: &Axis,
@@ -431,6 +481,9 @@ pub(crate) fn vertical_axis<DB: DrawingBackend>(
     (y0, y1): (i32, i32),
     x: i32,
 ) -> Result<()> {
+    if axis.name.is_empty() {
+        return Ok(());
+    }
     let style = (FONT, 12).into_font().color(&INK);
     for tick in ticks(edges, ((y1 - y0) / 45).max(2) as usize) {
         let y = y0 + ((tick - edges.0) / (edges.1 - edges.0) * f64::from(y1 - y0)) as i32;

@@ -27,6 +27,7 @@ pub fn grid(maps: &[Map<'_>], names: &[String], options: &Options) -> Result<Pic
         places: (map.rows, map.columns),
         color_bar: None,
         is_map: true,
+        letters: &[],
     };
     let panels: Vec<Panel<'_>> = maps.iter().enumerate().map(panel).collect();
     figure::draw_with_bar(panels, columns, Some(ColorBar { colormap, limits }), options, 960)

@@ -41,9 +41,10 @@ impl Map<'_> {
         asked.unwrap_or(if is_signed(self.values) { Colormap::Diverging } else { Colormap::Viridis })
     }
 
-    /// A pixel a number.
+    /// A pixel a number; the first row is the lowest where its axis grows upwards.
     pub(crate) fn colored(&self, colormap: Colormap, limits: Limits) -> RgbImage {
         let color = |column: u32, row: u32| {
+            let row = if self.row_axis.grows_upwards() { self.rows as u32 - 1 - row } else { row };
             Rgb(colormap.color(limits.share(self.values[row as usize * self.columns + column as usize])))
         };
         RgbImage::from_fn(self.columns as u32, self.rows as u32, color)
@@ -70,6 +71,7 @@ pub fn heat_map(map: &Map<'_>, options: &Options) -> Result<Picture> {
         places: (map.rows, map.columns),
         color_bar: Some(ColorBar { colormap, limits }),
         is_map: true,
+        letters: &[],
     };
     figure::draw(vec![panel], 1, options, if map.columns > 2 * map.rows { 900 } else { 560 })
 }

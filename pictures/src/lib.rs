@@ -14,17 +14,20 @@ mod layer_curves;
 mod overlay;
 mod photos;
 mod sharp_text;
+mod spectrogram;
 
 pub use axis::Axis;
 pub use bar_chart::bar_chart;
 pub use colormap::{COLORMAP_NAMES, Colormap};
 pub use curves::{Curve, curves};
+pub use figure::Letter;
 pub use grid::grid;
 pub use heat_map::{Map, heat_map};
 pub use image::{Rgb, RgbImage};
 pub use layer_curves::{LayerCurve, layer_curves};
 pub use overlay::{beside, overlay, rgb_of};
 pub use photos::{photos, tiles};
+pub use spectrogram::{heard, over_time};
 
 /// The file format of a picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

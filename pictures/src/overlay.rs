@@ -103,6 +103,7 @@ fn drawn(map: &Map<'_>, photo: &RgbImage, shown: Shown, options: &Options) -> Re
         places,
         color_bar: None,
         is_map: false,
+        letters: &[],
     };
     let map_panel = Panel {
         image: shown.image,
@@ -112,6 +113,7 @@ fn drawn(map: &Map<'_>, photo: &RgbImage, shown: Shown, options: &Options) -> Re
         places,
         color_bar: Some(shown.bar),
         is_map: shown.is_map,
+        letters: &[],
     };
     figure::draw(vec![photo_panel, map_panel], 2, options, 960)
 }

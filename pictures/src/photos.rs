@@ -31,6 +31,7 @@ fn drawn(images: &[RgbImage], names: &[String], is_map: bool, options: &Options)
         places: (image.height() as usize, image.width() as usize),
         color_bar: None,
         is_map,
+        letters: &[],
     };
     let width = if images.len() == 1 { 480 } else { 960 };
     figure::draw(images.iter().enumerate().map(panel).collect(), columns, options, width)

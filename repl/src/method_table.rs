@@ -16,8 +16,22 @@ pub(crate) const BUILT_INS: &[(&str, &str)] = &[
 ];
 
 /// What a name ends with that is a file's and no network's or class's.
-pub(crate) const FILE_ENDINGS: [&str; 11] =
-    [".onnx", ".safetensors", ".pth", ".pt", ".png", ".jpg", ".jpeg", ".npy", ".wav", ".json", ".txt"];
+pub(crate) const FILE_ENDINGS: [&str; 14] = [
+    ".onnx",
+    ".safetensors",
+    ".pth",
+    ".pt",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".npy",
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".mp3",
+    ".json",
+    ".txt",
+];
 
 /// How a text given to a parameter may be a path of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +48,8 @@ pub(crate) enum PathKind {
 pub(crate) fn path_kind(parameter: &str) -> PathKind {
     match parameter {
         "path" => PathKind::Always,
-        "source" | "weights" | "description" | "labels" | "input" | "inputs" | "reference" | "prior" | "start" => {
-            PathKind::WhereThere
-        }
+        "source" | "weights" | "description" | "labels" | "input" | "inputs" | "reference" | "language_model"
+        | "prior" | "start" => PathKind::WhereThere,
         _ => PathKind::Never,
     }
 }

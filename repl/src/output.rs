@@ -33,6 +33,8 @@ pub(crate) enum FileKind {
     Svg,
     /// Its tensor for NumPy.
     Npy,
+    /// What it sounds like.
+    Wav,
     /// All of it.
     Json,
 }
@@ -45,11 +47,12 @@ impl FileKind {
             "png" => Ok(FileKind::Png),
             "svg" => Ok(FileKind::Svg),
             "npy" => Ok(FileKind::Npy),
+            "wav" => Ok(FileKind::Wav),
             "json" => Ok(FileKind::Json),
             _ => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 let message = format!("`{name}` does not say by its ending what to write");
-                Err(QueryError::new(message).hint("`> FILE` takes .png, .svg, .npy and .json"))
+                Err(QueryError::new(message).hint("`> FILE` takes .png, .svg, .npy, .wav and .json"))
             }
         }
     }
@@ -118,6 +121,7 @@ impl Output {
             FileKind::Npy => array(result, path)?,
             FileKind::Png => picture(result, path, PictureFormat::Png)?,
             FileKind::Svg => picture(result, path, PictureFormat::Svg)?,
+            FileKind::Wav => sound(result, path)?,
         };
         std::fs::write(path, &bytes).map_err(|source| WriteError::Io { path: path.to_owned(), source })?;
         if !self.quiet {
@@ -150,6 +154,13 @@ fn picture(result: &Value, path: &Path, format: PictureFormat) -> Result<Vec<u8>
             BASE64.decode(&picture.data).map_err(|error| WriteError::Unreadable(format!("it is no base64: {error}")))
         }
     }
+}
+
+/// A sound; the first of several.
+fn sound(result: &Value, path: &Path) -> Result<Vec<u8>, WriteError> {
+    let first = result["wav"].as_array().and_then(|sounds| sounds.first()).unwrap_or(&result["wav"]);
+    let text = first.as_str().ok_or_else(|| WriteError::Missing { what: "sound", path: path.to_owned() })?;
+    BASE64.decode(text).map_err(|error| WriteError::Unreadable(format!("it is no base64: {error}")))
 }
 
 /// Prints a line. A reader that went away, as `head` does, ends us quietly.

@@ -220,3 +220,39 @@ pub fn numbers(tensor: &Value) -> (Vec<usize>, Vec<f32>) {
     let bytes = base64::engine::general_purpose::STANDARD.decode(data).expect("data are base64");
     (shape, bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect())
 }
+
+/// Asks a daemon of its own for every answer of a case and compares as `golden/check.py` does; a case is a folder with
+/// `case.json`, as `golden/README.md` describes it.
+pub fn check_case(folder: &Path) {
+    let daemon = Daemon::start(&[]);
+    let case = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let description: Value = serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
+    let file = |name: &Value| folder.join(name.as_str().unwrap()).display().to_string();
+    let model = daemon.result("model.load", json!({"source": file(&description["model"])}))["model"].clone();
+    let input = match &description["input"] {
+        Value::Object(inputs) => inputs.iter().map(|(name, path)| (name.clone(), json!(file(path)))).collect(),
+        path => daemon.result("input.load", json!({"path": file(path), "model": model}))["input"].clone(),
+    };
+    let mut n_checked = 0;
+    for call in description["calls"].as_array().unwrap() {
+        let method = call["method"].as_str().unwrap();
+        let mut params = json!({"model": model, "input": input});
+        params.as_object_mut().unwrap().extend(call["params"].as_object().unwrap().clone());
+        let (shape, found) = numbers(&daemon.result(method, params)["tensor"]);
+        let (expected_shape, expected) = read_npy(&folder.join(call["expected"].as_str().unwrap()));
+        let name = format!("{case} {method} {}", call["params"]);
+        assert_eq!(without_ones(&shape), without_ones(&expected_shape), "{name}");
+        let (rtol, atol) = (call["rtol"].as_f64().unwrap() as f32, call["atol"].as_f64().unwrap() as f32);
+        let is_far = |(found, expected): (&f32, &f32)| (found - expected).abs() > atol + rtol * expected.abs();
+        let n_far = found.iter().zip(&expected).filter(|pair| is_far(*pair)).count();
+        // A handful may sit on the other side of a rectifier's kink.
+        assert!(n_far as f64 <= 0.002 * expected.len() as f64, "{name}: {n_far} of {} differ", expected.len());
+        n_checked += 1;
+    }
+    assert!(n_checked >= 3, "{case}: only {n_checked} calls were checked");
+}
+
+/// A shape without the axes of length one that stand in front.
+pub fn without_ones(shape: &[usize]) -> Vec<usize> {
+    shape.iter().copied().skip_while(|length| *length == 1).collect()
+}

@@ -66,6 +66,7 @@ fn imports_run_one_way() {
     assert_eq!(arrows("models"), [""; 0]);
     assert_eq!(arrows("pictures"), [""; 0]);
     assert_eq!(arrows("introspection"), ["models"]);
+    assert_eq!(arrows("training"), ["models"]);
     assert_eq!(arrows("daemon"), ["client-protocol", "introspection", "models", "pictures"]);
     assert_eq!(arrows("repl"), ["client-protocol"]);
     // Tests reach the others as programs, not as libraries.
@@ -75,10 +76,11 @@ fn imports_run_one_way() {
 #[test]
 fn each_crate_stays_out_of_what_is_not_its_own() {
     let metadata = metadata();
-    let foreign: [(&str, &[&str]); 5] = [
+    let foreign: [(&str, &[&str]); 6] = [
         ("client-protocol", &["tokio", "candle-core", "jsonrpsee", "hyper"]),
         ("models", &["tokio", "jsonrpsee", "plotters", "hyper"]),
         ("introspection", &["tokio", "jsonrpsee", "plotters", "serde_path_to_error"]),
+        ("training", &["tokio", "jsonrpsee", "plotters"]),
         ("pictures", &["tokio", "candle-core", "jsonrpsee"]),
         ("repl", &["candle-core", "models", "introspection", "gemm", "jsonrpsee"]),
     ];

@@ -181,7 +181,7 @@ fn images_that_are_none_or_too_large() {
         "notes.png",
         b"just text",
         "corrupt_file",
-        &["no PNG, JPEG or NumPy file", "begins with 6a 75 73 74"],
+        &["no PNG, JPEG, WAV, FLAC, Ogg, MP3 or NumPy file", "begins with 6a 75 73 74"],
     );
     bench.refuses_input("empty.png", b"", "corrupt_file", &["it is empty"]);
     let whole = png(300, 300);
@@ -326,6 +326,92 @@ fn names_and_numbers_that_are_not_there() {
         &["no input `0123456789abcdef`"],
     );
     bench.refuses("model.load", json!({"source": "vgg16", "device": "cuda:0"}), "not_found", &["no device `cuda:0`"]);
+}
+
+#[test]
+fn relevance_and_variations_that_do_not_fit() {
+    let bench = bench();
+    let asked = |more: Value| {
+        let mut params = json!({"model": "vgg", "input": bench.input()});
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        params
+    };
+    let lrp = |more: Value, kind: &str, parts: &[&str]| bench.refuses("attribution.lrp", asked(more), kind, parts);
+    let described = bench.daemon.result("model.describe", json!({"model": "vgg"}));
+    let layers = described["layers"].as_array().unwrap();
+    let named = |operator: &str| {
+        let is_one = |layer: &&Value| layer["operator"] == operator;
+        layers.iter().find(is_one).unwrap()["name"].as_str().unwrap().to_owned()
+    };
+    let (relu, convolution) = (named("Relu"), named("Conv"));
+    lrp(json!({"rules": {&relu: "z_plus"}}), "unfit", &["rule z_plus at", &relu, "it takes norm, pass or gradient"]);
+    lrp(json!({"rules": {&convolution: "pass"}}), "unfit", &["unchanged", &convolution]);
+    lrp(json!({"rules": {"no/such*": "flat"}}), "not_found", &["no layer fits `no/such*`"]);
+    lrp(json!({"rules": {&convolution: "zplus"}}), "invalid_params", &["`rules`", "z_plus"]);
+    lrp(
+        json!({"rules": {&convolution: {"rule": "gamma", "gamma": -1}}}),
+        "unfit",
+        &["gamma must be 0 or more but is -1"],
+    );
+    lrp(json!({"rules": {&convolution: {"rule": "alpha_beta", "alpha": 2, "beta": 2}}}), "unfit", &["must be 1"]);
+    lrp(json!({"composite": "epsilon_pluss"}), "invalid_params", &["`composite`", "epsilon_plus_flat"]);
+    lrp(json!({"composite": "epsilon_gamma_box"}), "invalid_params", &["`low` is needed"]);
+    let reversed = json!({"composite": "epsilon_gamma_box", "low": 1.0, "high": -1.0});
+    lrp(reversed, "invalid_params", &["the low bound 1 is above the high bound -1"]);
+    let two = json!({"composite": "epsilon_gamma_box", "low": [0.0, 0.0], "high": 1.0});
+    lrp(two, "unfit", &["2 bounds for an input of 3 channels"]);
+    let taylor = json!({"input_domain": "box", "low": 2.0, "high": 1.0});
+    bench.refuses("attribution.deep_taylor", asked(taylor), "invalid_params", &["the low bound 2 is above"]);
+    let shape = |lengths: [usize; 3]| json!({"shape": lengths, "axes": [], "dtype": "f32", "data": [[[0.0]]]});
+    for method in ["attribution.integrated_gradients", "attribution.deep_lift", "attribution.occlusion"] {
+        let wrong = asked(json!({"baseline": shape([1, 1, 1])}));
+        bench.refuses(method, wrong, "invalid_params", &["the baseline has shape [1, 1, 1]", "the input's shape"]);
+        bench.refuses(method, asked(json!({"baseline": "grey"})), "invalid_params", &["`baseline`", "blur"]);
+    }
+    bench.refuses("attribution.integrated_gradients", asked(json!({"steps": 0})), "invalid_params", &["`steps` is 0"]);
+    bench.refuses("attribution.smooth_grad", asked(json!({"samples": 0})), "invalid_params", &["`samples` is 0"]);
+    bench.refuses("attribution.smooth_grad", asked(json!({"noise": -1})), "invalid_params", &["`noise` is -1"]);
+    bench.refuses("attribution.rise", asked(json!({"masks": 0})), "invalid_params", &["`masks` is 0"]);
+    let window = json!({"window": [3, 0, 4], "stride": [3, 1, 4]});
+    bench.refuses("attribution.occlusion", asked(window), "unfit", &["window [3, 0, 4]", "1 or more"]);
+    let inside = json!({"at": convolution});
+    bench.refuses("attribution.integrated_gradients", asked(inside), "unfit", &["leave `at` out"]);
+    let objective = json!({"objective": {"kind": "channel", "layer": "conv99", "channel": 0}});
+    bench.refuses("visualization.gradient", asked(objective), "not_found", &["no layer `conv99`"]);
+    bench.refuses(
+        "attribution.saliency",
+        asked(json!({"target": {"output": "age"}})),
+        "not_found",
+        &["no output `age`"],
+    );
+    bench.refuses(
+        "attribution.saliency",
+        asked(json!({"input": {"image": "x"}})),
+        "invalid_params",
+        &["no input `image`"],
+    );
+}
+
+/// An LSTM has a rule under every composite but excitation backprop, which says so by the layer's name.
+#[test]
+fn composites_without_a_rule_for_a_layer() {
+    let daemon = Daemon::start(&[]);
+    let file = |name: &str| folder("golden/lstm-a").join(name).display().to_string();
+    let model = daemon.result("model.load", json!({"source": file("model.onnx")}))["model"].clone();
+    let ask = |more: Value| {
+        let mut params = json!({"model": model, "input": file("input.npy"), "target": {"class": 6, "frame": 12}});
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        params
+    };
+    let message = daemon.refusal("attribution.lrp", ask(json!({"composite": "excitation_backprop"})));
+    for part in ["/rnn/LSTM", "this composite has no rule for it", "`epsilon` or `gradient`"] {
+        assert!(message.contains(part), "{message}");
+    }
+    let message = daemon.refusal("attribution.lrp", ask(json!({"rules": {"/rnn/LSTM": "z_plus"}})));
+    assert!(message.contains("it takes epsilon or gradient"), "{message}");
+    let message = daemon.refusal("attribution.deep_taylor", ask(json!({"input_domain": "real"})));
+    assert!(message.contains("`/rnn/LSTM` (LSTM) has gates"), "{message}");
+    daemon.result("attribution.lrp", ask(json!({})));
 }
 
 #[test]

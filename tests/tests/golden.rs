@@ -1,36 +1,10 @@
 //! Every reference answer through a running daemon, compared as `golden/check.py` compares.
 
-use serde_json::{Value, json};
-use tests::{Daemon, folder, numbers, read_npy};
+use serde_json::json;
+use tests::{Daemon, check_case, folder, numbers, without_ones};
 
 fn check(case: &str) {
-    let daemon = Daemon::start(&[]);
-    let folder = folder("golden").join(case);
-    let description: Value = serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
-    let file = |field: &str| folder.join(description[field].as_str().unwrap()).display().to_string();
-    let model = daemon.result("model.load", json!({"source": file("model")}))["model"].clone();
-    let input = daemon.result("input.load", json!({"path": file("input"), "model": model}))["input"].clone();
-    let mut n_checked = 0;
-    for call in description["calls"].as_array().unwrap() {
-        let method = call["method"].as_str().unwrap();
-        let mut params = json!({"model": model, "input": input});
-        params.as_object_mut().unwrap().extend(call["params"].as_object().unwrap().clone());
-        let (shape, found) = numbers(&daemon.result(method, params)["tensor"]);
-        let (expected_shape, expected) = read_npy(&folder.join(call["expected"].as_str().unwrap()));
-        let name = format!("{case} {method} {}", call["params"]);
-        assert_eq!(without_ones(&shape), without_ones(&expected_shape), "{name}");
-        let (rtol, atol) = (call["rtol"].as_f64().unwrap() as f32, call["atol"].as_f64().unwrap() as f32);
-        let is_far = |(found, expected): (&f32, &f32)| (found - expected).abs() > atol + rtol * expected.abs();
-        let n_far = found.iter().zip(&expected).filter(|pair| is_far(*pair)).count();
-        // A handful may sit on the other side of a rectifier's kink.
-        assert!(n_far as f64 <= 0.002 * expected.len() as f64, "{name}: {n_far} of {} differ", expected.len());
-        n_checked += 1;
-    }
-    assert!(n_checked >= 3, "{case}: only {n_checked} calls were checked");
-}
-
-fn without_ones(shape: &[usize]) -> Vec<usize> {
-    shape.iter().copied().skip_while(|length| *length == 1).collect()
+    check_case(&folder("golden").join(case));
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub(super) fn read(
     arrived: Arrived,
 ) -> Result<Map, ErrorObject> {
     let of_error = |error| errors::of_introspection(error, &model.graph);
-    let axes = axes_of(model, &asked.prepared, question.at);
+    let axes = axes_of(model, asked.prepared_at(model, question.at), question.at);
     if !crop {
         return Ok(Map::whole(question.whole(arrived).map_err(of_error)?, axes));
     }
@@ -176,7 +176,7 @@ fn layer_map<'a>(
         } else {
             (layer, map)
         };
-        let map = Map::whole(map, spatial(axes_of(model, &asked.prepared, at)));
+        let map = Map::whole(map, spatial(axes_of(model, asked.prepared_at(model, at), at)));
         if params.question.crop { cropped_places(model, question, at, map) } else { Ok(map) }
     };
     Ok(Explainer { name, look: Look::Magnitude, settings, notes: vec![], explain: Box::new(explain) })
@@ -191,7 +191,7 @@ pub(super) fn guided_grad_cam<'a>(
     let explain = move |model: &HeldModel, asked: &AskedInput, question: &introspection::Question<'_>| {
         let value = introspection::guided_grad_cam(question, layer, interpolation);
         let value = value.map_err(|error| errors::of_introspection(error, &model.graph))?;
-        let map = Map::whole(value, axes_of(model, &asked.prepared, question.at));
+        let map = Map::whole(value, axes_of(model, asked.prepared_at(model, question.at), question.at));
         if !params.question.crop {
             return Ok(map);
         }

@@ -6,10 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use client_protocol::input::{Dropped, InputParams, Inputs, LoadParams, Loaded};
 use client_protocol::{ErrorKind, ErrorObject, NoParams, Tensor};
-use models::front_ends::image::{self, ImageFrontEnd};
+use models::description::FrontEnd;
+use models::front_ends::{audio, image};
 
 use crate::files;
-use crate::held_input::{Content, HeldInput, check_finite, of_image};
+use crate::held_input::{Content, HeldInput, check_finite, of_image, of_sound};
+use crate::held_model::HeldModel;
 use crate::interrupt::Token;
 use crate::npy;
 use crate::state::State;
@@ -32,14 +34,21 @@ pub(crate) fn load(state: &Arc<State>, params: LoadParams, _: &Token) -> Result<
     };
     if let Some(model) = &params.model {
         let model = state.models().get(model)?;
-        input.prepared_for(&model)?;
+        check_fits(&input, &model)?;
     }
     let held = state.inputs().hold(input, state.config.input_bytes)?;
     Ok(describe(&held))
 }
 
-/// Reads a photo or an array from a file.
-pub(crate) fn from_path(state: &State, path: &str, front_end: Option<ImageFrontEnd>) -> Result<HeldInput, ErrorObject> {
+/// Fails where a model cannot take an input, as any of its inputs.
+fn check_fits(input: &HeldInput, model: &HeldModel) -> Result<(), ErrorObject> {
+    let mut fits = model.graph.inputs().iter().map(|node| input.prepared_as(model, *node).map(drop));
+    let first = fits.next().unwrap_or(Ok(()));
+    first.or_else(|error| if fits.any(|fits| fits.is_ok()) { Ok(()) } else { Err(error) })
+}
+
+/// Reads a photo, a sound or an array from a file.
+pub(crate) fn from_path(state: &State, path: &str, front_end: Option<FrontEnd>) -> Result<HeldInput, ErrorObject> {
     let bytes = files::read_limited(path, "path", state.config.limits.file_bytes)?;
     from_bytes(state, bytes, None, Some(path), front_end)
 }
@@ -49,7 +58,7 @@ fn from_bytes(
     bytes: Vec<u8>,
     format: Option<&str>,
     path: Option<&str>,
-    front_end: Option<ImageFrontEnd>,
+    front_end: Option<FrontEnd>,
 ) -> Result<HeldInput, ErrorObject> {
     let name = path.unwrap_or("the data");
     let kind = kind_of(&bytes, format, name)?;
@@ -74,12 +83,23 @@ fn from_bytes(
             }
             Content::Image { bytes, size }
         }
+        Kind::Sound => {
+            // One that is held was whole; of all others this shows it, and how long they are.
+            let known = state.inputs().get(&id).ok().and_then(|held| match &held.content {
+                Content::Sound { info, .. } => Some(info.clone()),
+                _ => None,
+            });
+            let inspected = || audio::inspect(&bytes).map_err(|error| of_sound(&error, path));
+            let info = known.map_or_else(inspected, Ok)?;
+            Content::Sound { bytes, info }
+        }
     };
     Ok(HeldInput::new(id, path.map(str::to_owned), content, front_end))
 }
 
 enum Kind {
     Npy,
+    Sound,
     Image,
 }
 
@@ -87,9 +107,10 @@ fn kind_of(bytes: &[u8], format: Option<&str>, name: &str) -> Result<Kind, Error
     const PNG: &[u8] = b"\x89PNG";
     const JPEG: &[u8] = b"\xff\xd8\xff";
     const NPY: &[u8] = b"\x93NUMPY";
-    if let Some(format) = format.filter(|format| !["png", "jpeg", "jpg", "npy"].contains(format)) {
-        let message = format!("`format` {format} is not understood; png, jpeg and npy are");
-        return Err(ErrorObject::invalid("format", message).value(format).expected("png, jpeg or npy"));
+    const FORMATS: [&str; 8] = ["png", "jpeg", "jpg", "npy", "wav", "flac", "ogg", "mp3"];
+    if let Some(format) = format.filter(|format| !FORMATS.contains(format)) {
+        let message = format!("`format` {format} is not understood; png, jpeg, npy, wav, flac, ogg and mp3 are");
+        return Err(ErrorObject::invalid("format", message).value(format).expected(FORMATS.join(", ")));
     }
     if bytes.starts_with(NPY) {
         return Ok(Kind::Npy);
@@ -97,17 +118,27 @@ fn kind_of(bytes: &[u8], format: Option<&str>, name: &str) -> Result<Kind, Error
     if bytes.starts_with(PNG) || bytes.starts_with(JPEG) {
         return Ok(Kind::Image);
     }
+    if is_sound(bytes) {
+        return Ok(Kind::Sound);
+    }
     let found = if bytes.is_empty() {
         "it is empty".to_owned()
     } else {
         let first: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         format!("it begins with {}", first.join(" "))
     };
-    let message = format!("`{name}` is no PNG, JPEG or NumPy file: {found}");
+    let message = format!("`{name}` is no PNG, JPEG, WAV, FLAC, Ogg, MP3 or NumPy file: {found}");
     Err(ErrorObject::new(ErrorKind::CorruptFile, message)
         .field("path")
         .value(name)
-        .expected("a PNG, JPEG or .npy file"))
+        .expected("a PNG, JPEG, WAV, FLAC, Ogg, MP3 or .npy file"))
+}
+
+fn is_sound(bytes: &[u8]) -> bool {
+    let is_wav = bytes.starts_with(b"RIFF") && bytes.get(8..12).is_none_or(|form| form == b"WAVE");
+    // Eleven bits of an MP3 frame are set, and its layer is the third.
+    let is_mp3 = bytes.starts_with(b"ID3") || matches!(bytes, [0xff, second, ..] if second & 0xe6 == 0xe2);
+    is_wav || is_mp3 || bytes.starts_with(b"fLaC") || bytes.starts_with(b"OggS")
 }
 
 /// An input of numbers that came with the request.
@@ -127,9 +158,21 @@ pub(crate) fn from_tensor(tensor: &Tensor) -> Result<HeldInput, ErrorObject> {
 fn describe(input: &HeldInput) -> Loaded {
     let (kind, shape) = match &input.content {
         Content::Image { size: (columns, rows), .. } => ("image", vec![*rows as usize, *columns as usize, 3]),
+        Content::Sound { info, .. } => ("audio", vec![info.n_channels, info.n_samples as usize]),
         Content::Array(array) => ("tensor", array.shape.clone()),
     };
-    Loaded { input: input.id.clone(), kind: kind.to_owned(), shape, duration: None, path: input.path.clone() }
+    let info = match &input.content {
+        Content::Sound { info, .. } => Some(info),
+        _ => None,
+    };
+    Loaded {
+        input: input.id.clone(),
+        kind: kind.to_owned(),
+        shape,
+        duration: info.map(audio::SoundInfo::duration),
+        sample_rate: info.map(|info| info.sample_rate),
+        path: input.path.clone(),
+    }
 }
 
 pub(crate) fn list(state: &Arc<State>, _: NoParams, _: &Token) -> Result<Inputs, ErrorObject> {
@@ -139,6 +182,6 @@ pub(crate) fn list(state: &Arc<State>, _: NoParams, _: &Token) -> Result<Inputs,
 pub(crate) fn drop_input(state: &Arc<State>, params: InputParams, _: &Token) -> Result<Dropped, ErrorObject> {
     let held = state.inputs().get(&params.input)?;
     state.inputs().drop_input(&held.id);
-    state.traces.drop_where(|key| key.input == held.id);
+    state.traces.drop_where(|key| key.is_of_input(&held.id));
     Ok(Dropped { input: held.id.clone() })
 }

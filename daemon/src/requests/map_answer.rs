@@ -20,6 +20,7 @@ use crate::requests::attribution::cones;
 use crate::requests::explainer::{AskedAttribution, Explainer, Map};
 use crate::requests::metric::spread;
 use crate::requests::model::settings;
+use crate::requests::transcript;
 use crate::state::State;
 use crate::to_protocol::{Array, resolved_target};
 
@@ -73,7 +74,7 @@ impl Asking<'_> {
             if let Some(windows) = &map.windows {
                 let first_spatial = map.axes.len() - windows.lengths.len();
                 if of_input.len() == 1 {
-                    begin_later(&mut map.axes[first_spatial..], &windows.starts[0]);
+                    begin_later(&mut map.axes[first_spatial..], &windows.starts[0], &windows.lengths);
                 }
                 let start = |start: &Vec<isize>| {
                     std::iter::repeat_n(0, first_spatial).chain(start.iter().map(|&place| place as usize)).collect()
@@ -93,13 +94,15 @@ impl Asking<'_> {
         };
         let title =
             title(self.explainer.name, &resolved[0], last.as_ref().and_then(|asked| asked.held.path.as_deref()));
-        let picture = draw::of_map(
-            &self.question.answer,
-            &array,
-            last.as_ref().map(|asked| &*asked.prepared),
-            self.explainer.look,
-            &title,
-        )?;
+        let prepared = last.as_ref().map(|asked| asked.prepared_at(model, at));
+        let letters = match (&last, &self.question.answer.picture) {
+            (Some(asked), Some(_)) => {
+                let heard = transcript::greedy(model, &asked.trace)?.unwrap_or_default();
+                transcript::written_above(model, &asked.prepared, &heard)
+            }
+            _ => vec![],
+        };
+        let picture = draw::of_map(&self.question.answer, &array, prepared, &letters, self.explainer.look, &title)?;
         let tensor = array.encode(self.state, self.question.answer.encoding)?;
         let target = if is_list { OneOrMany::Many(resolved) } else { OneOrMany::One(resolved.remove(0)) };
         let settings = self.settings(at);
@@ -189,13 +192,17 @@ fn title(name: &str, target: &ResolvedTarget, path: Option<&str>) -> String {
     };
     let probability =
         target.probability.map_or(String::new(), |probability| format!(" ({:.1} %)", probability * 100.0));
-    let file = path.and_then(|path| path.rsplit('/').next()).map_or(String::new(), |file| format!(" in {file}"));
+    let file = draw::in_file(path);
     format!("{name}: {what}{place}{probability}{file}")
 }
 
 /// Moves axes on to where a part of them begins.
-fn begin_later(axes: &mut [Axis], starts: &[isize]) {
-    for (axis, &first) in axes.iter_mut().zip(starts) {
+fn begin_later(axes: &mut [Axis], starts: &[isize], lengths: &[usize]) {
+    for ((axis, &first), &length) in axes.iter_mut().zip(starts).zip(lengths) {
         axis.start = axis.start.zip(axis.step).map(|(from, step)| from + step * first as f64).or(axis.start);
+        if let Some(values) = &mut axis.values {
+            values.drain(..values.len().min(first as usize));
+            values.truncate(length);
+        }
     }
 }

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use client_protocol::job::Partial;
 use client_protocol::visualization::{
     MaximizeParams, Maximized, Objective, Parameterization, Snapshot, Stopped, Transform,
 };
-use client_protocol::{Axis, ErrorKind, ErrorObject, InputRef, Picture, Settings};
+use client_protocol::{Axis, ErrorKind, ErrorObject, InputRef, OneOrMany, Picture, Settings};
 use introspection::visualization::{
     Ascent, Canvas, Decay, InputRange, Maximization, Parameters, Regularizers, Transform as LibraryTransform,
 };
+use models::description::FrontEnd;
+use models::front_ends::audio::{self, GriffinLim};
 use models::operators::AxisKind;
 use models::{Layout, Value};
 use serde_json::json;
@@ -29,6 +33,7 @@ use crate::interrupt::Token;
 use crate::requests::asked;
 use crate::requests::model::settings;
 use crate::requests::visualization::objective;
+use crate::sound_input::Arrangement;
 use crate::state::State;
 use crate::to_protocol::{Array, axes_of};
 
@@ -131,6 +136,7 @@ pub(crate) fn maximize(state: &Arc<State>, params: MaximizeParams, token: &Token
         tensor,
         value: found.value,
         snapshots,
+        wav: answer.wav(&found.pictures)?,
         ascent: id,
         stopped: found.stopped.map(|stopped| Stopped { step: stopped.step, reason: stopped.reason }),
         values: found.values,
@@ -154,7 +160,7 @@ fn start_of(
     shape: &[usize],
     asked: &InputRef,
 ) -> Result<Vec<f64>, ErrorObject> {
-    let prepared = asked::held(state, asked)?.prepared_for(model)?;
+    let prepared = asked::held(state, asked)?.prepared_as(model, model.graph.inputs()[0])?;
     if prepared.value.shape()[1..] != *shape {
         let message = format!("`start` has shape {:?} but the input found has {shape:?}", &prepared.value.shape()[1..]);
         return Err(ErrorObject::invalid("start", message).expected(format!("an input of shape {shape:?}")));
@@ -276,7 +282,7 @@ fn check_decay(params: &MaximizeParams, kind: Kind) -> Result<(), ErrorObject> {
 
 fn kind(model: &HeldModel, canvas: Canvas) -> Kind {
     let axes = &model.axes[model.input().node.0];
-    let has_time = axes.contains(&AxisKind::Time) || model.seconds_per_input_step().is_some();
+    let has_time = axes.contains(&AxisKind::Time) || model.sound_scale.is_some();
     match canvas {
         Canvas { planes: 3, .. } => Kind::Photo,
         _ if has_time => Kind::Sound,
@@ -287,7 +293,7 @@ fn kind(model: &HeldModel, canvas: Canvas) -> Kind {
 
 /// What the front end can give, else what the description says, else anything.
 fn range(model: &HeldModel, canvas: Canvas) -> InputRange {
-    match (&model.front_end, model.value_range) {
+    match (model.front_end.as_ref().and_then(FrontEnd::for_images), model.value_range) {
         (Some(front_end), _) if canvas.planes == 3 => {
             let bounds = |channel: usize| {
                 let normalised = |level: f32| f64::from((level - front_end.mean[channel]) / front_end.std[channel]);
@@ -358,10 +364,32 @@ impl Answer<'_> {
         draw::of_found(self.params.answer.picture.as_ref(), &self.array(pictures.to_vec())?, has_bounds, &title)
     }
 
+    /// What each input sounds like, where inputs are sound.
+    fn wav(&self, pictures: &[f64]) -> Result<Option<OneOrMany<String>>, ErrorObject> {
+        let Some(front_end) = self.model.front_end.as_ref().and_then(FrontEnd::for_audio).filter(|_| self.params.wav)
+        else {
+            return Ok(None);
+        };
+        let array = self.array(self.plan.range.input(self.plan.canvas, pictures))?;
+        let of_input = array.numbers.len() / self.params.batch.max(1);
+        let Some(arrangement) = self.model.sound_scale.as_ref().and_then(|scale| Arrangement::of(self.model, scale))
+        else {
+            return Ok(None);
+        };
+        let wav = |numbers: &[f32]| {
+            let frames = arrangement.frames(numbers, front_end.n_bands());
+            let samples = GriffinLim { seed: self.params.seed, ..GriffinLim::default() }.samples(front_end, &frames);
+            let samples = samples.map_err(|error| ErrorObject::new(ErrorKind::Unfit, error.to_string()))?;
+            Ok(BASE64.encode(audio::wav(&samples, front_end.sample_rate)))
+        };
+        let mut wavs = array.numbers.chunks_exact(of_input.max(1)).map(wav).collect::<Result<Vec<_>, ErrorObject>>()?;
+        Ok(Some(if self.params.batch == 1 { OneOrMany::One(wavs.remove(0)) } else { OneOrMany::Many(wavs) }))
+    }
+
     fn array(&self, numbers: Vec<f64>) -> Result<Array, ErrorObject> {
         let shape: Vec<usize> = std::iter::once(self.params.batch).chain(self.shape.iter().copied()).collect();
         let value = Value::from_vec(numbers, &shape, Layout::Logical).map_err(|error| errors::of_model(error, None))?;
-        let prepared = PreparedInput { value: value.clone(), photo: None };
+        let prepared = PreparedInput { value: value.clone(), photo: None, sound_scale: None };
         Array::of(&value, Some(Axis::named("input")), axes_of(self.model, &prepared, self.model.input()))
     }
 

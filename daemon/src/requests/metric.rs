@@ -75,7 +75,7 @@ pub(crate) fn pixel_flipping(
         let target = resolved(model, &asked.trace, Some(&subject.asked_target()), *follow)?;
         let (graph, trace, interrupt) = (&model.graph, &*asked.trace, &Quiet(token));
         let question = introspection::Question { graph, trace, targets: &[target], at: model.input(), interrupt };
-        let baseline = baseline_of(model, asked, flip_to)?;
+        let baseline = baseline_of(model, asked, model.input(), flip_to)?;
         let flipping = flipping_of(&question, &map.numbers, &map.shape, &baseline, per_step)
             .map_err(|error| errors::of_introspection(error, graph))?;
         let area = flipping.area();
@@ -288,7 +288,7 @@ pub(crate) fn completeness(
         let (graph, trace, interrupt) = (&model.graph, &*asked.trace, &Quiet(token));
         let targets = std::slice::from_ref(&input.target);
         let question = introspection::Question { graph, trace, targets, at: model.input(), interrupt };
-        let baseline = baseline_of(model, asked, &params.compared_with)?;
+        let baseline = baseline_of(model, asked, model.input(), &params.compared_with)?;
         let complete = completeness_of(&question, &[map.numbers.iter().sum()], &baseline)
             .map_err(|error| errors::of_introspection(error, graph))?;
         Ok(map_sum(&complete[0]))

@@ -4,6 +4,7 @@
 mod activation;
 pub(crate) mod asked;
 mod attribution;
+mod corpus;
 mod explainer;
 mod filter;
 mod input;
@@ -17,6 +18,7 @@ mod relevance;
 mod sanity;
 mod server;
 mod subject;
+pub(crate) mod transcript;
 mod variation;
 mod visualization;
 
@@ -92,6 +94,10 @@ const HANDLERS: &[Handler] = handlers! {
     VisualizationGradient in Compute by visualization::gradient;
     VisualizationMaximize in Compute by maximize::maximize;
     FilterPatterns in Compute by filter::patterns;
+    TranscriptAlign in Compute by transcript::align;
+    CorpusLoad in Files by corpus::load;
+    CorpusList in Immediate by corpus::list;
+    CorpusDescribe in Immediate by corpus::describe;
     JobList in Immediate by job::list;
     JobGet in Immediate by job::get;
     JobCancel in Immediate by job::cancel;

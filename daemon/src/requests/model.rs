@@ -10,7 +10,6 @@ use client_protocol::model::{
 use client_protocol::{Axis, ErrorKind, ErrorObject, NoParams, Settings, nearest};
 use introspection::Scores;
 use models::description::{FrontEnd, Labels, ModelDescription};
-use models::front_ends::image::ImageFrontEnd;
 use models::loaders::{LoadError, Weights, onnx, pth, safetensors};
 use models::passes::merge_batch_norms;
 use models::{Dim, Graph, Outlet, zoo};
@@ -22,6 +21,7 @@ use crate::files::{self, Beside};
 use crate::held_model::HeldModel;
 use crate::interrupt::Token;
 use crate::requests::asked::{self, AskedInput};
+use crate::requests::transcript;
 use crate::state::State;
 use crate::to_protocol::{Array, axes_of, axis_name};
 
@@ -49,11 +49,12 @@ pub(crate) fn load(state: &Arc<State>, params: LoadParams, token: &Token) -> Res
         None => {
             let labels = labels_of(state, description.labels.as_ref())?;
             let graph = prepared(source.graph, &params, source.name)?;
-            let front_end = description.image_front_end().cloned();
+            let front_end = description.front_end.clone();
             let axes = description.output_axes.as_deref();
             let mut model = HeldModel::new(id, params.source.clone(), graph, labels, front_end, axes)?;
             model.set_seconds_per_input_step(description.seconds_per_step);
             model.value_range = description.value_range;
+            model.set_ctc(description.ctc)?;
             state.models().hold(model, key.as_deref().unwrap_or_default())
         }
     };
@@ -74,7 +75,8 @@ fn loaded(state: &State, model: &HeldModel, params: &LoadParams, already_loaded:
         names: models.names_of(&model.id),
         layers: model.graph.nodes().iter().map(|node| node.name.clone()).collect(),
         inputs: inputs_of(model),
-        output: output_of(model),
+        output: output_of(model, 0),
+        outputs: outputs_of(model),
         labels: model.labels.clone(),
         parameters: model.graph.n_parameters(),
         already_loaded,
@@ -263,7 +265,7 @@ fn description_of(state: &State, params: &LoadParams) -> Result<ModelDescription
         })?);
     }
     if let Some(frontend) = &params.frontend {
-        description.front_end = Some(FrontEnd::Image(front_end(frontend)?));
+        description.front_end = Some(front_end(frontend)?);
     }
     if let Some(axes) = &params.output_axes {
         description.output_axes = Some(axes.clone());
@@ -271,16 +273,16 @@ fn description_of(state: &State, params: &LoadParams) -> Result<ModelDescription
     Ok(description)
 }
 
-/// The options of a front end: `{"image": {…}}`.
-pub(crate) fn front_end(options: &Value) -> Result<ImageFrontEnd, ErrorObject> {
+/// The options of a front end: `{"image": {…}}` or `{"audio": {…}}`.
+pub(crate) fn front_end(options: &Value) -> Result<FrontEnd, ErrorObject> {
     let description = ModelDescription::from_json(&json!({"front_end": options}));
     let description = description.map_err(|message| {
-        ErrorObject::invalid("frontend", format!("`frontend`: {message}"))
-            .value(options.clone())
-            .expected(r#"{"image": {"short_side", "interpolation", "crop", "mean", "std"}}"#)
+        ErrorObject::invalid("frontend", format!("`frontend`: {message}")).value(options.clone()).expected(FRONT_ENDS)
     })?;
-    description.image_front_end().cloned().ok_or_else(|| ErrorObject::invalid("frontend", "`frontend` is empty"))
+    description.front_end.ok_or_else(|| ErrorObject::invalid("frontend", "`frontend` is empty").expected(FRONT_ENDS))
 }
+
+const FRONT_ENDS: &str = r#"{"image": {"short_side", "interpolation", "crop", "mean", "std"}}, or {"audio": {"sample_rate", "spectrogram", "normalization"}}"#;
 
 fn labels_of(state: &State, labels: Option<&Labels>) -> Result<Vec<String>, ErrorObject> {
     let path = match labels {
@@ -355,7 +357,8 @@ pub(crate) fn describe(state: &Arc<State>, params: ModelParams, _: &Token) -> Re
         names,
         source: model.source.clone(),
         inputs: inputs_of(&model),
-        output: output_of(&model),
+        output: output_of(&model, 0),
+        outputs: outputs_of(&model),
         labels: model.labels.clone(),
         layers: outlets.filter_map(layer).collect(),
         parameters: graph.n_parameters(),
@@ -375,23 +378,28 @@ fn inputs_of(model: &HeldModel) -> Vec<InputSpec> {
             .map(|dim| if let Dim::Known(length) = dim { Some(*length) } else { None })
             .collect(),
         axes: model.axes[idx.0].iter().skip(1).map(|kind| axis_name(*kind).to_owned()).collect(),
-        frontend: model.front_end.as_ref().map(|front_end| json!({"image": front_end})),
+        frontend: model.front_end.as_ref().map(|front_end| json!(front_end)),
     };
     model.graph.inputs().iter().map(spec).collect()
 }
 
-fn output_of(model: &HeldModel) -> OutputSpec {
-    let (name, outlet) = &model.graph.outputs()[0];
+fn outputs_of(model: &HeldModel) -> Vec<OutputSpec> {
+    (0..model.graph.outputs().len()).map(|output| output_of(model, output)).collect()
+}
+
+fn output_of(model: &HeldModel, output: usize) -> OutputSpec {
+    let (name, outlet) = &model.graph.outputs()[output];
+    let class = model.axes_of_output(output).class;
     let shape = model.graph.hinted_shapes().map(|shapes| shapes[outlet.node.0][0][1..].to_vec()).unwrap_or_default();
     let kinds = &model.axes[outlet.node.0];
     let axis = |(idx, kind): (usize, &models::operators::AxisKind)| {
-        if idx == model.output_axes.class { "class" } else { axis_name(*kind) }.to_owned()
+        if idx == class { "class" } else { axis_name(*kind) }.to_owned()
     };
     OutputSpec {
         name: name.clone(),
         shape,
         axes: kinds.iter().enumerate().skip(1).map(axis).collect(),
-        logits: model.name_of(model.graph.logits().node).to_owned(),
+        logits: model.name_of(model.graph.logits_of(output).node).to_owned(),
     }
 }
 
@@ -405,7 +413,8 @@ pub(crate) fn unload(state: &Arc<State>, params: ModelParams, _: &Token) -> Resu
 pub(crate) fn forward(state: &Arc<State>, params: ForwardParams, token: &Token) -> Result<ForwardResult, ErrorObject> {
     let model = state.models().get(&params.model)?;
     let names = params.outputs.clone().unwrap_or_else(|| vec![model.graph.outputs()[0].0.clone()]);
-    let outlets: Vec<Outlet> = names.iter().map(|name| output_named(&model, name)).collect::<Result<_, _>>()?;
+    let named = |name: &String| Ok(model.graph.outputs()[model.output_named(name, "outputs")?].1);
+    let outlets: Vec<Outlet> = names.iter().map(named).collect::<Result<_, ErrorObject>>()?;
     let mut of_outputs: Vec<Vec<Array>> = vec![Vec::new(); outlets.len()];
     for input in params.input.as_slice() {
         let asked = asked::input(state, &model, input, token)?;
@@ -442,17 +451,6 @@ pub(crate) fn forward(state: &Arc<State>, params: ForwardParams, token: &Token) 
     })
 }
 
-fn output_named(model: &HeldModel, name: &str) -> Result<Outlet, ErrorObject> {
-    let outputs = model.graph.outputs();
-    outputs.iter().find(|(known, _)| known == name).map(|(_, outlet)| *outlet).ok_or_else(|| {
-        let names: Vec<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
-        ErrorObject::new(ErrorKind::NotFound, format!("no output `{name}`; there are {}", names.join(", ")))
-            .field("outputs")
-            .value(name)
-            .nearest(nearest(name, names))
-    })
-}
-
 pub(crate) fn predict(state: &Arc<State>, params: PredictParams, token: &Token) -> Result<Prediction, ErrorObject> {
     if params.top == 0 {
         return Err(ErrorObject::invalid("top", "`top` says how many classes are wanted, from 1")
@@ -463,7 +461,7 @@ pub(crate) fn predict(state: &Arc<State>, params: PredictParams, token: &Token) 
     let mut predictions = Vec::new();
     for input in params.input.as_slice() {
         let asked = asked::input(state, &model, input, token)?;
-        predictions.push(prediction(&model, &asked, &params)?);
+        predictions.push(prediction(state, &model, &asked, &params)?);
     }
     if !params.input.is_list() {
         return Ok(predictions.remove(0));
@@ -478,14 +476,20 @@ pub(crate) fn predict(state: &Arc<State>, params: PredictParams, token: &Token) 
     })
 }
 
-fn prediction(model: &HeldModel, asked: &AskedInput, params: &PredictParams) -> Result<Prediction, ErrorObject> {
+fn prediction(
+    state: &State,
+    model: &HeldModel,
+    asked: &AskedInput,
+    params: &PredictParams,
+) -> Result<Prediction, ErrorObject> {
+    let transcript = transcript::transcript(state, model, &asked.prepared, &asked.trace, params)?;
     let logits = &asked::value(&asked.trace, model.graph.logits())?;
     let scores =
         Scores::read(logits, model.output_axes, 0).map_err(|error| errors::of_introspection(error, &model.graph))?;
     let mut classes: Vec<ClassScore> = Vec::new();
     for place in 0..scores.n_places() {
         let at_place = scores.at(place);
-        let log = introspection::log_probabilities(&model.graph, at_place);
+        let log = introspection::log_probabilities(&model.graph, 0, at_place);
         for (class, (&logit, log)) in at_place.iter().zip(&log).enumerate() {
             let probability = log.exp();
             match classes.get_mut(class) {
@@ -498,7 +502,22 @@ fn prediction(model: &HeldModel, asked: &AskedInput, params: &PredictParams) -> 
     }
     classes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(b.logit.total_cmp(&a.logit)));
     classes.truncate(params.top);
-    let picture = draw::of_classes(&params.answer, &classes, asked)?;
-    let settings = settings([("top", json!(params.top))]);
-    Ok(Prediction { classes, transcript: None, letters: None, predictions: None, settings, picture })
+    let Some(transcript) = transcript else {
+        let picture = draw::of_classes(&params.answer, &classes, asked)?;
+        let settings = settings([("top", json!(params.top))]);
+        return Ok(Prediction { classes, transcript: None, letters: None, predictions: None, settings, picture });
+    };
+    let title = format!("“{}”{}", transcript.text, draw::in_file(asked.held.path.as_deref()));
+    let picture = match draw::of_transcript(&params.answer, &asked.prepared, &transcript.above, &title)? {
+        None => draw::of_classes(&params.answer, &classes, asked)?,
+        picture => picture,
+    };
+    Ok(Prediction {
+        classes,
+        transcript: Some(transcript.text),
+        letters: Some(transcript.letters),
+        predictions: None,
+        settings: settings([("top", json!(params.top))].into_iter().chain(transcript.settings)),
+        picture,
+    })
 }

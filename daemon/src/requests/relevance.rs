@@ -8,6 +8,7 @@ use client_protocol::relevance::{
 use client_protocol::{ErrorKind, ErrorObject, OneOrMany, nearest};
 use introspection::{Preset, RuleTable, fits_pattern, lrp as relevance_of};
 use models::NodeIdx;
+use models::operators::Family;
 use serde_json::json;
 
 use crate::draw::Look;
@@ -95,7 +96,7 @@ fn bounds(
     high: Option<&OneOrMany<f64>>,
 ) -> Result<Bounds, ErrorObject> {
     let of_front_end = |value: f32| {
-        let front_end = model.front_end.as_ref()?;
+        let front_end = model.front_end.as_ref()?.for_images()?;
         let channels = front_end.mean.iter().zip(&front_end.std);
         Some(channels.map(|(mean, std)| f64::from((value - mean) / std)).collect::<Vec<f64>>())
     };
@@ -127,10 +128,12 @@ fn rules_of_layers(
                 continue;
             }
             fits = true;
-            let is_weighted = node.operator.reweighted(models::operators::Reweighting::ORIGINAL, None).is_some();
+            let family = node.operator.family();
+            let is_weighted = matches!(family, Family::Convolution | Family::Dense | Family::Recurrent);
             // A pattern of many layers means those that its rule is for.
             let is_exact = !pattern.contains('*');
-            if is_exact || is_weighted == rule.is_for_weighted_sums() {
+            let is_meant = is_weighted == rule.is_for_weighted_sums() && rule.is_for(family);
+            if is_exact || is_meant {
                 of_layers.insert(NodeIdx(idx), rule.clone());
             }
         }

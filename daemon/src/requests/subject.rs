@@ -80,11 +80,19 @@ impl<'a> Subject<'a> {
         if question.input.as_slice().is_empty() {
             return Err(ErrorObject::invalid("input", "the list of inputs is empty").expected("one input or more"));
         }
+        if model.graph.inputs().len() > 1 {
+            let message = format!(
+                "`{}` has {} inputs; maps are judged for networks with one",
+                question.model,
+                model.graph.inputs().len()
+            );
+            return Err(ErrorObject::invalid("model", message).expected("a network with one input"));
+        }
         // Whatever is wrong with the method's parameters is told before anything is computed.
         asked.explainer(&model)?;
         let mut inputs = Vec::with_capacity(question.input.as_slice().len());
         for input in question.input.as_slice() {
-            let AskedInput { held, prepared, trace } = asked::input(state, &model, input, token)?;
+            let AskedInput { held, prepared, trace, .. } = asked::input(state, &model, input, token)?;
             let target = resolved(&model, &trace, question.target.as_slice().first(), question.of)?;
             inputs.push(SubjectInput { held, prepared, target });
         }
@@ -115,8 +123,9 @@ impl<'a> Subject<'a> {
     /// One of the inputs, with what the network as it is computes of it.
     pub(super) fn original(&self, input: &SubjectInput) -> Result<AskedInput, ErrorObject> {
         let (held, prepared) = (input.held.clone(), input.prepared.clone());
-        let trace = asked::trace(self.state, &self.model, &held, &prepared, &[], self.token)?;
-        Ok(AskedInput { held, prepared, trace })
+        let (ids, values) = (std::slice::from_ref(&held), std::slice::from_ref(&prepared));
+        let trace = asked::trace(self.state, &self.model, ids, values, &[], self.token)?;
+        Ok(AskedInput::of_one(held, prepared, trace))
     }
 
     /// One of the inputs with other numbers, and what a network computes of them.
@@ -127,8 +136,8 @@ impl<'a> Subject<'a> {
         value: Value,
     ) -> Result<AskedInput, ErrorObject> {
         let trace = self.trace(model, &value)?;
-        let prepared = Arc::new(PreparedInput { value, photo: input.prepared.photo.clone() });
-        Ok(AskedInput { held: input.held.clone(), prepared, trace })
+        let prepared = Arc::new(PreparedInput { value, ..(*input.prepared).clone() });
+        Ok(AskedInput::of_one(input.held.clone(), prepared, trace))
     }
 
     /// The map of a target.

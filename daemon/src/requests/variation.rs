@@ -6,7 +6,7 @@ use client_protocol::variation::{
     Quadrature, RiseParams, SmoothGradParams,
 };
 use introspection::{Complete, baseline};
-use models::Value;
+use models::{Outlet, Value};
 use serde_json::json;
 
 use crate::draw::Look;
@@ -37,7 +37,8 @@ pub(super) fn integrated_gradients<'a>(
         settings: vec![("steps", json!(steps)), ("quadrature", json!(quadrature)), ("baseline", shown(baseline))],
         notes: vec![],
         explain: Box::new(move |model, asked, of| {
-            let complete = introspection::integrated_gradients(of, &baseline_of(model, asked, baseline)?, *steps, rule);
+            let complete =
+                introspection::integrated_gradients(of, &baseline_of(model, asked, of.at, baseline)?, *steps, rule);
             completed(model, asked, of, question.crop, complete)
         }),
     })
@@ -85,7 +86,7 @@ pub(super) fn deep_lift<'a>(_: &HeldModel, params: &'a DeepLiftParams) -> Result
         settings: vec![("baseline", shown(baseline)), ("max_pool", json!(max_pool))],
         notes: vec![],
         explain: Box::new(move |model, asked, of| {
-            let complete = introspection::deep_lift(of, &baseline_of(model, asked, baseline)?, rule);
+            let complete = introspection::deep_lift(of, &baseline_of(model, asked, of.at, baseline)?, rule);
             completed(model, asked, of, question.crop, complete)
         }),
     })
@@ -102,11 +103,11 @@ pub(super) fn occlusion<'a>(_: &HeldModel, params: &'a OcclusionParams) -> Resul
         settings,
         notes: vec![],
         explain: Box::new(move |model, asked, of| {
-            let shape = &asked.prepared.value.shape()[1..];
+            let shape = &asked.prepared_at(model, of.at).value.shape()[1..];
             let window = window.clone().unwrap_or_else(|| default_window(shape));
             let stride = stride.clone().unwrap_or_else(|| window.iter().map(|length| length.div_ceil(2)).collect());
             refuse_too_many(&window, &stride, shape)?;
-            let map = introspection::occlusion(of, &window, &stride, &baseline_of(model, asked, baseline)?);
+            let map = introspection::occlusion(of, &window, &stride, &baseline_of(model, asked, of.at, baseline)?);
             let map = map.map_err(|error| errors::of_introspection(error, &model.graph))?;
             of_input(model, asked, of, question.crop, map)
         }),
@@ -127,7 +128,7 @@ pub(super) fn rise<'a>(_: &HeldModel, params: &'a RiseParams) -> Result<Explaine
         notes: vec![],
         explain: Box::new(move |model, asked, of| {
             let map = introspection::rise(of, random).map_err(|error| errors::of_introspection(error, &model.graph))?;
-            Ok(Map::whole(map, spatial(axes_of(model, &asked.prepared, of.at))))
+            Ok(Map::whole(map, spatial(axes_of(model, asked.prepared_at(model, of.at), of.at))))
         }),
     })
 }
@@ -166,9 +167,14 @@ pub(super) fn shown(baseline: &Baseline) -> serde_json::Value {
 }
 
 /// A baseline in the shape of an input.
-pub(super) fn baseline_of(model: &HeldModel, asked: &AskedInput, wanted: &Baseline) -> Result<Value, ErrorObject> {
+pub(super) fn baseline_of(
+    model: &HeldModel,
+    asked: &AskedInput,
+    at: Outlet,
+    wanted: &Baseline,
+) -> Result<Value, ErrorObject> {
     let of_error = |error| errors::of_introspection(error, &model.graph);
-    let input = &asked.prepared.value;
+    let input = &asked.prepared_at(model, at).value;
     match wanted {
         Baseline::Number(number) if !number.is_finite() => {
             Err(ErrorObject::invalid("baseline", format!("the baseline is {number}")).expected("a finite number"))
@@ -179,13 +185,16 @@ pub(super) fn baseline_of(model: &HeldModel, asked: &AskedInput, wanted: &Baseli
         Baseline::Named(NamedBaseline::Silence) => baseline::silence(input).map_err(of_error),
         Baseline::Named(NamedBaseline::Black) => baseline::black(input).map_err(of_error),
         Baseline::Tensor(tensor) => {
-            let prepared = from_tensor(tensor)?.prepared_for(model)?;
-            if prepared.value.shape() != input.shape() {
-                let (found, expected) = (&prepared.value.shape()[1..], &input.shape()[1..]);
-                return Err(ErrorObject::invalid("baseline", format!("the baseline has shape {found:?}"))
-                    .expected(format!("the input's shape, {expected:?}")));
+            let given = from_tensor(tensor).map_err(|error| ErrorObject::invalid("baseline", error.message))?;
+            let prepared = given.prepared_as(model, at.node).ok();
+            match prepared.filter(|prepared| prepared.value.shape() == input.shape()) {
+                Some(prepared) => Ok(prepared.value.clone()),
+                None => {
+                    let (found, expected) = (&tensor.shape, format!("the input's shape, {:?}", &input.shape()[1..]));
+                    let message = format!("the baseline has shape {found:?} and not {expected}");
+                    Err(ErrorObject::invalid("baseline", message).value(json!(found)).expected(expected))
+                }
             }
-            Ok(prepared.value.clone())
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn gradient(
     state.counters.backward_walks.fetch_add(1, Ordering::Relaxed);
     let array = Array::of(&gradient, None, axes_of(&model, &asked.prepared, model.input()))?;
     let picture =
-        draw::of_map(&params.answer, &array, Some(&asked.prepared), Look::Magnitude, "gradient of the objective")?;
+        draw::of_map(&params.answer, &array, Some(&asked.prepared), &[], Look::Magnitude, "gradient of the objective")?;
     let settings = settings([("objective", json!(params.objective))]);
     Ok(GradientResult { value, tensor: array.encode(state, params.answer.encoding)?, settings, picture })
 }

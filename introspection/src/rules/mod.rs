@@ -4,7 +4,9 @@ mod deconvnet;
 mod gradient;
 mod guided_backprop;
 mod proportional;
+mod recurrent;
 mod redirected_rectifier;
+mod takes_all;
 mod unchanged;
 mod weighted_sum;
 
@@ -17,7 +19,10 @@ pub use deconvnet::Deconvnet;
 pub use gradient::Gradient;
 pub use guided_backprop::GuidedBackprop;
 pub use proportional::Proportional;
+pub use recurrent::SignalTakesAll;
 pub use redirected_rectifier::RedirectedRectifier;
+pub use takes_all::TakesAll;
+pub(crate) use takes_all::signal_of;
 pub use unchanged::Unchanged;
 pub use weighted_sum::{STABILIZER, WeightedSum};
 

@@ -40,7 +40,7 @@ impl Geometry {
         self.channels_out / self.groups
     }
 
-    fn n_taps(&self) -> usize {
+    pub(super) fn n_taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
 
@@ -53,12 +53,12 @@ impl Geometry {
     }
 
     /// Whether each channel is convolved by itself.
-    fn is_depthwise(&self) -> bool {
+    pub(super) fn is_depthwise(&self) -> bool {
         self.groups == self.channels_in && self.groups == self.channels_out && self.groups > 1
     }
 
     /// Whether each output pixel has the input pixel of its own place as its only tap.
-    fn is_pixelwise(&self) -> bool {
+    pub(super) fn is_pixelwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.input == self.output
     }
 
@@ -89,7 +89,7 @@ impl Geometry {
     }
 
     /// The taps of the kernel, in order.
-    fn taps(&self) -> impl Iterator<Item = [usize; 2]> + use<> {
+    pub(super) fn taps(&self) -> impl Iterator<Item = [usize; 2]> + use<> {
         let [rows, columns] = self.kernel;
         (0..rows).flat_map(move |row| (0..columns).map(move |column| [row, column]))
     }
@@ -278,6 +278,31 @@ fn with_padding<T: Element>(geometry: &Geometry, input: &[T], rows: usize, row_l
         }
     });
     padded
+}
+
+/// Copies the patch under one output pixel into zeros.
+pub(super) fn copy_patch<T: Element>(geometry: &Geometry, input: &[T], output_pixel: usize, patch: &mut [T]) {
+    let channels = geometry.channels_in;
+    let (image, [row, column]) = place(output_pixel, geometry.output);
+    for (tap_row, run) in patch.chunks_exact_mut(geometry.kernel[1] * channels).enumerate() {
+        let Some(row) = geometry.read_by(0, row, tap_row) else { continue };
+        let first = geometry.read_by(1, column, 0);
+        let last = geometry.read_by(1, column, geometry.kernel[1] - 1);
+        match first.zip(last) {
+            Some((first, _)) if geometry.dilation[1] == 1 => {
+                let start = pixel(image, [row, first], geometry.input) * channels;
+                run.copy_from_slice(&input[start..start + run.len()]);
+            }
+            _ => {
+                for (tap_column, numbers) in run.chunks_exact_mut(channels).enumerate() {
+                    if let Some(column) = geometry.read_by(1, column, tap_column) {
+                        let start = pixel(image, [row, column], geometry.input) * channels;
+                        numbers.copy_from_slice(&input[start..start + channels]);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Weights, packed for the gradient to the input.

@@ -110,8 +110,13 @@ fn wave(component: usize, frame: usize, block: usize) -> f64 {
 }
 
 /// The cosine of a frequency; its sine follows.
-fn first_component(frequency: usize) -> usize {
+pub(super) fn first_component(frequency: usize) -> usize {
     (2 * frequency).saturating_sub(1)
+}
+
+/// How much a component counts on the way back.
+pub(super) fn share(component: usize, block: usize) -> f64 {
+    if component == 0 || component == block - 1 { 1.0 / block as f64 } else { 2.0 / block as f64 }
 }
 
 /// Whether what comes in is an input, or a gradient that arrives at the output.
@@ -131,7 +136,11 @@ impl Direction {
     }
 }
 
-fn waves<T: Element>(components: Range<usize>, frames: impl Iterator<Item = usize> + Clone, block: usize) -> Vec<T> {
+pub(super) fn waves<T: Element>(
+    components: Range<usize>,
+    frames: impl Iterator<Item = usize> + Clone,
+    block: usize,
+) -> Vec<T> {
     let of_component = |component| frames.clone().map(move |frame| T::of(wave(component, frame, block)));
     components.flat_map(of_component).collect()
 }
@@ -163,8 +172,7 @@ impl<T: Element> Transforms<T> {
             Direction::Forward => 0..block - n_frames + 1,
             Direction::Backward => n_frames - 1..block,
         };
-        let share = |component: usize| if component == 0 || component == block - 1 { 1.0 } else { 2.0 } / block as f64;
-        let back_at = |(frame, component)| T::of(share(component) * wave(component, frame, block));
+        let back_at = |(frame, component)| T::of(share(component, block) * wave(component, frame, block));
         let places = valid
             .map(|frame| direction.frame(frame, block))
             .flat_map(|frame| (0..block).map(move |component| (frame, component)));

@@ -1,15 +1,17 @@
 //! The loops in which the time goes, over plain slices in channels-last order; operators call them.
 //!
 //! Read `vectorized/taps.rs`, to which every convolution comes down, then `convolution.rs`, then `frequency.rs` and
-//! `winograd.rs`, which compute the same with fewer multiplications.
+//! `winograd.rs`, which compute the same with fewer multiplications; `weight_gradient.rs` is for training.
 
 pub(crate) mod broadcasting;
 pub(crate) mod convolution;
 pub(crate) mod frequency;
+mod frequency_weight_gradient;
 pub(crate) mod pool;
 mod prepared;
 pub(crate) mod transpose;
 pub(crate) mod vectorized;
+pub(crate) mod weight_gradient;
 pub(crate) mod winograd;
 
 use rayon::prelude::*;

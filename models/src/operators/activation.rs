@@ -50,6 +50,29 @@ pub enum PointwiseFunction {
     Softplus,
     /// `2/√π ∫₀ˣ exp(-t²) dt`, of which exporters make GELU
     Erf,
+    /// `gamma x` where positive, else `gamma alpha (exp(x) - 1)`
+    Selu {
+        alpha: f64,
+        gamma: f64,
+    },
+    /// `x` where positive, else `alpha (exp(x / alpha) - 1)`
+    Celu {
+        alpha: f64,
+    },
+    /// `x tanh(log(1 + exp(x)))`
+    Mish,
+    /// `x / (1 + |x|)`
+    Softsign,
+    /// `|x|`
+    Abs,
+    /// `-x`
+    Negative,
+    /// `exp(x)`
+    Exp,
+    /// `log(x)`
+    Log,
+    /// `1 / x`
+    Reciprocal,
     /// `√x`
     Sqrt,
     /// `x^exponent`
@@ -108,6 +131,23 @@ impl PointwiseFunction {
             PointwiseFunction::Gelu => x * normal_distribution(x),
             PointwiseFunction::GeluTanh => half * x * (one + gelu_tanh_argument(x).tanh()),
             PointwiseFunction::Softplus => x.at_least(zero) + (-x.abs()).exp().ln_1p(),
+            PointwiseFunction::Selu { alpha, gamma } => {
+                T::of(gamma) * if x > zero { x } else { T::of(alpha) * x.exp_m1() }
+            }
+            PointwiseFunction::Celu { alpha } => {
+                if x > zero {
+                    x
+                } else {
+                    T::of(alpha) * (x / T::of(alpha)).exp_m1()
+                }
+            }
+            PointwiseFunction::Mish => x * PointwiseFunction::Softplus.value(x).tanh(),
+            PointwiseFunction::Softsign => x / (one + x.abs()),
+            PointwiseFunction::Abs => x.abs(),
+            PointwiseFunction::Negative => -x,
+            PointwiseFunction::Exp => x.exp(),
+            PointwiseFunction::Log => x.ln(),
+            PointwiseFunction::Reciprocal => x.recip(),
             PointwiseFunction::Sqrt => x.sqrt(),
             PointwiseFunction::Power { exponent: 2.0 } => x * x,
             PointwiseFunction::Power { exponent } => x.powf(T::of(exponent)),
@@ -161,6 +201,34 @@ impl PointwiseFunction {
                 half * (one + tanh) + half * x * (one - tanh * tanh) * inner
             }
             PointwiseFunction::Softplus => sigmoid(x),
+            PointwiseFunction::Selu { alpha, gamma } => {
+                T::of(gamma) * if x > zero { one } else { T::of(alpha) * x.exp() }
+            }
+            PointwiseFunction::Celu { alpha } => {
+                if x > zero {
+                    one
+                } else {
+                    (x / T::of(alpha)).exp()
+                }
+            }
+            PointwiseFunction::Mish => {
+                let tanh = PointwiseFunction::Softplus.value(x).tanh();
+                tanh + x * (one - tanh * tanh) * sigmoid(x)
+            }
+            PointwiseFunction::Softsign => (one + x.abs()).powi(2).recip(),
+            PointwiseFunction::Abs => {
+                if x > zero {
+                    one
+                } else if x < zero {
+                    -one
+                } else {
+                    zero
+                }
+            }
+            PointwiseFunction::Negative => -one,
+            PointwiseFunction::Exp => x.exp(),
+            PointwiseFunction::Log => x.recip(),
+            PointwiseFunction::Reciprocal => -(x * x).recip(),
             PointwiseFunction::Sqrt => half / x.sqrt(),
             PointwiseFunction::Power { exponent: 2.0 } => (one + one) * x,
             PointwiseFunction::Power { exponent } => T::of(exponent) * x.powf(T::of(exponent - 1.0)),
@@ -214,6 +282,15 @@ impl Activation {
             PointwiseFunction::Gelu | PointwiseFunction::GeluTanh => "Gelu",
             PointwiseFunction::Softplus => "Softplus",
             PointwiseFunction::Erf => "Erf",
+            PointwiseFunction::Selu { .. } => "Selu",
+            PointwiseFunction::Celu { .. } => "Celu",
+            PointwiseFunction::Mish => "Mish",
+            PointwiseFunction::Softsign => "Softsign",
+            PointwiseFunction::Abs => "Abs",
+            PointwiseFunction::Negative => "Neg",
+            PointwiseFunction::Exp => "Exp",
+            PointwiseFunction::Log => "Log",
+            PointwiseFunction::Reciprocal => "Reciprocal",
             PointwiseFunction::Sqrt => "Sqrt",
             PointwiseFunction::Power { .. } => "Pow",
         };
@@ -360,6 +437,13 @@ mod tests {
             Gelu,
             GeluTanh,
             Softplus,
+            Selu { alpha: 1.7, gamma: 1.1 },
+            Celu { alpha: 0.7 },
+            Mish,
+            Softsign,
+            Abs,
+            Negative,
+            Exp,
             Power { exponent: 2.0 },
             Power { exponent: 3.0 },
         ];
@@ -370,9 +454,10 @@ mod tests {
     }
 
     #[test]
-    fn roots_of_what_is_positive() {
+    fn what_is_only_of_positive_numbers() {
+        use PointwiseFunction::*;
         let positive = random_value(&[2, 3, 5], 9).map(|number| number * number + 0.5).unwrap();
-        for function in [PointwiseFunction::Sqrt, PointwiseFunction::Power { exponent: -0.5 }] {
+        for function in [Sqrt, Power { exponent: -0.5 }, Log, Reciprocal] {
             check_gradients(&Activation::new(function), std::slice::from_ref(&positive));
         }
     }

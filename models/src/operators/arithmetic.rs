@@ -20,6 +20,10 @@ pub enum ArithmeticFunction {
     Subtract,
     Multiply,
     Divide,
+    /// The larger of both; where they are equal, half of a gradient goes to each, as in PyTorch.
+    Maximum,
+    /// The smaller of both.
+    Minimum,
 }
 
 impl ArithmeticFunction {
@@ -29,14 +33,18 @@ impl ArithmeticFunction {
             ArithmeticFunction::Subtract => left - right,
             ArithmeticFunction::Multiply => left * right,
             ArithmeticFunction::Divide => left / right,
+            ArithmeticFunction::Maximum => left.at_least(right),
+            ArithmeticFunction::Minimum => left.at_most(right),
         }
     }
 
-    fn derivative_to_left<T: Element>(self, _left: T, right: T) -> T {
+    fn derivative_to_left<T: Element>(self, left: T, right: T) -> T {
         match self {
             ArithmeticFunction::Add | ArithmeticFunction::Subtract => T::one(),
             ArithmeticFunction::Multiply => right,
             ArithmeticFunction::Divide => T::one() / right,
+            ArithmeticFunction::Maximum => first_share(right, left),
+            ArithmeticFunction::Minimum => first_share(left, right),
         }
     }
 
@@ -46,12 +54,25 @@ impl ArithmeticFunction {
             ArithmeticFunction::Subtract => -T::one(),
             ArithmeticFunction::Multiply => left,
             ArithmeticFunction::Divide => -left / (right * right),
+            ArithmeticFunction::Maximum => first_share(left, right),
+            ArithmeticFunction::Minimum => first_share(right, left),
         }
     }
 
     /// Whether its derivatives are the same everywhere.
     fn is_linear(self) -> bool {
         matches!(self, ArithmeticFunction::Add | ArithmeticFunction::Subtract)
+    }
+}
+
+/// 1 where the first is smaller than the second, a half where they are equal, else 0.
+fn first_share<T: Element>(first: T, second: T) -> T {
+    if first < second {
+        T::one()
+    } else if first == second {
+        T::of(0.5)
+    } else {
+        T::zero()
     }
 }
 
@@ -102,6 +123,11 @@ impl Arithmetic {
     /// Where its operands come from.
     pub fn operand(&self) -> &Operand {
         &self.operand
+    }
+
+    /// Whether one of both operands is taken.
+    fn is_choice(&self) -> bool {
+        matches!(self.function, ArithmeticFunction::Maximum | ArithmeticFunction::Minimum)
     }
 
     fn constant(&self) -> Option<&Tensor> {
@@ -184,7 +210,7 @@ fn aligned(left: &Value, right: &Value) -> Result<(Value, Value, Layout)> {
 }
 
 /// `combine(left, right)` for each place of the broadcast result.
-fn combine<T: Element>(left: &Value, right: &Value, combine: impl Fn(T, T) -> T + Sync) -> Result<Value> {
+pub(super) fn combine<T: Element>(left: &Value, right: &Value, combine: impl Fn(T, T) -> T + Sync) -> Result<Value> {
     let shape: Vec<usize> = left.shape().iter().zip(right.shape()).map(|(&l, &r)| if l == 1 { r } else { l }).collect();
     let (left, right, layout) = aligned(left, right)?;
     let (l, r) = (left.numbers::<T>()?, right.numbers::<T>()?);
@@ -208,7 +234,7 @@ fn combine<T: Element>(left: &Value, right: &Value, combine: impl Fn(T, T) -> T 
 }
 
 /// Sums a gradient over the axes along which its operand was broadcast; the batch axis stays the gradient's own.
-fn sum_to<T: Element>(gradient: &Value, operand: &[usize]) -> Result<Value> {
+pub(super) fn sum_to<T: Element>(gradient: &Value, operand: &[usize]) -> Result<Value> {
     let mut shape = operand.to_vec();
     shape[0] = gradient.batch();
     if shape == gradient.shape() {
@@ -238,12 +264,15 @@ impl Operator for Arithmetic {
             ArithmeticFunction::Subtract => "Sub",
             ArithmeticFunction::Multiply => "Mul",
             ArithmeticFunction::Divide => "Div",
+            ArithmeticFunction::Maximum => "Max",
+            ArithmeticFunction::Minimum => "Min",
         }
     }
 
     fn family(&self) -> Family {
         match (&self.operand, self.function.is_linear()) {
             (Operand::Graph, true) => Family::Sum,
+            (Operand::Graph, false) if self.is_choice() => Family::MaxPool,
             (Operand::Graph, false) => Family::Product,
             // A sum with a constant is no sum of branches: it moves or scales one.
             _ => Family::Activation,
@@ -337,11 +366,13 @@ mod tests {
     use super::*;
     use crate::operators::gradient_check::{check_gradients, random_tensor, random_value};
 
-    const FUNCTIONS: [ArithmeticFunction; 4] = [
+    const FUNCTIONS: [ArithmeticFunction; 6] = [
         ArithmeticFunction::Add,
         ArithmeticFunction::Subtract,
         ArithmeticFunction::Multiply,
         ArithmeticFunction::Divide,
+        ArithmeticFunction::Maximum,
+        ArithmeticFunction::Minimum,
     ];
 
     fn away_from_zero(shape: &[usize], seed: u64) -> Value {

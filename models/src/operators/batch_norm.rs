@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
-use super::{Backward, Family, Operator, check_parameters};
+use super::{Backward, Family, Operator, ParameterGradients, check_parameters};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::value::Value;
@@ -51,9 +51,8 @@ impl BatchNorm {
 
     /// For each channel the factor and the term of `y = factor x + term`, in f64.
     pub fn factor_and_term(&self) -> Result<(Vec<f64>, Vec<f64>)> {
-        let wide = |tensor: &Tensor| -> Result<Vec<f64>> { Ok(tensor.to_dtype(DType::F64)?.to_vec1::<f64>()?) };
-        let (scale, shift, mean, variance) =
-            (wide(&self.scale)?, wide(&self.shift)?, wide(&self.mean)?, wide(&self.variance)?);
+        let (scale, shift) = (self.wide(&self.scale)?, self.wide(&self.shift)?);
+        let (mean, variance) = (self.wide(&self.mean)?, self.wide(&self.variance)?);
         let factor: Vec<f64> =
             scale.iter().zip(&variance).map(|(scale, variance)| scale / (variance + self.epsilon).sqrt()).collect();
         let term = factor.iter().zip(&mean).zip(&shift).map(|((factor, mean), shift)| shift - factor * mean).collect();
@@ -73,6 +72,28 @@ impl BatchNorm {
             }
         }
         Value::from_vec(numbers, value.shape(), value.layout())
+    }
+
+    /// `Σ g (x - mean) / √(variance + ε)` and `Σ g`, over all places of a channel.
+    fn parameter_gradients_as<T: Element>(&self, backward: &Backward<'_>) -> Result<ParameterGradients> {
+        let (x, gradient) = (backward.input_of_pairs(0)?.to_channels_last()?, backward.gradient()?.to_channels_last()?);
+        let (mean, variance) = (self.wide(&self.mean)?, self.wide(&self.variance)?);
+        let n = mean.len();
+        let (mut scale, mut shift) = (vec![0.0; n], vec![0.0; n]);
+        let pixels = gradient.numbers::<T>()?;
+        for (gradients, x) in pixels.chunks_exact(n).zip(x.numbers::<T>()?.chunks_exact(n)) {
+            for (channel, (gradient, x)) in gradients.iter().zip(x).enumerate() {
+                scale[channel] += gradient.wide() * (x.wide() - mean[channel]);
+                shift[channel] += gradient.wide();
+            }
+        }
+        scale.iter_mut().zip(&variance).for_each(|(sum, variance)| *sum /= (variance + self.epsilon).sqrt());
+        let tensor = |sums: Vec<f64>| Tensor::from_vec(sums, n, &Device::Cpu)?.to_dtype(self.scale.dtype());
+        Ok(vec![("scale", tensor(scale)?), ("shift", tensor(shift)?)])
+    }
+
+    fn wide(&self, tensor: &Tensor) -> Result<Vec<f64>> {
+        Ok(tensor.to_dtype(DType::F64)?.to_vec1::<f64>()?)
     }
 }
 
@@ -109,6 +130,11 @@ impl Operator for BatchNorm {
         vec![("scale", &self.scale), ("shift", &self.shift), ("mean", &self.mean), ("variance", &self.variance)]
     }
 
+    /// Of scale and shift; mean and variance are statistics, which no optimiser learns.
+    fn parameter_gradients(&self, backward: &Backward<'_>) -> Result<ParameterGradients> {
+        with_element!(backward.gradient()?.dtype(), T => self.parameter_gradients_as::<T>(backward))
+    }
+
     fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
         check_parameters(self, parameters)?;
         let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|nth| parameters[nth].clone());
@@ -138,7 +164,7 @@ impl Operator for BatchNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operators::gradient_check::{check_gradients, random_tensor, random_value};
+    use crate::operators::gradient_check::{check_gradients, check_parameter_gradients, random_tensor, random_value};
 
     #[test]
     fn on_features_sequences_and_images() {
@@ -148,6 +174,7 @@ mod tests {
                 .unwrap();
         for shape in [&[2, 3][..], &[2, 3, 5], &[2, 3, 2, 4]] {
             check_gradients(&norm, &[random_value(shape, 5)]);
+            check_parameter_gradients(&norm, &[random_value(shape, 5)]);
         }
     }
 }

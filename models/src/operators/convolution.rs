@@ -4,16 +4,19 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::reweighting::{Reweighted, Reweighting};
-use super::{AxisKind, AxisWindow, Backward, Family, Operator, Reach, RectifierBelow, check_parameters};
+use super::{
+    AxisKind, AxisWindow, Backward, Family, Operator, ParameterGradients, Reach, RectifierBelow, check_parameters,
+};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::Prepared;
 use crate::kernels::convolution::{BackwardWeights, ForwardWeights, Geometry, spread_gradient};
 use crate::kernels::frequency::{FrequencyWeights, Sequence};
 use crate::kernels::vectorized::finish::{Clamp, Finish, Gate};
+use crate::kernels::weight_gradient::{sum_of_rows, weight_gradient};
 use crate::kernels::winograd::{self, WinogradWeights};
 use crate::value::{Layout, Value};
 
@@ -222,6 +225,21 @@ impl Convolution {
     }
 }
 
+impl Convolution {
+    fn parameter_gradients_as<T: Element>(&self, backward: &Backward<'_>) -> Result<ParameterGradients> {
+        let (input, gradient) =
+            (backward.input_of_pairs(0)?.to_channels_last()?, backward.gradient()?.to_channels_last()?);
+        let geometry = self.geometry(input.shape())?;
+        let (x, arrived) = (input.numbers::<T>()?, gradient.numbers::<T>()?);
+        let weight =
+            Tensor::from_vec(weight_gradient(&geometry, &x, &arrived), self.params.weight.dims(), &Device::Cpu)?;
+        let n_out = self.n_out();
+        let bias =
+            self.params.bias.as_ref().map(|_| Tensor::from_vec(sum_of_rows(&arrived, n_out), n_out, &Device::Cpu));
+        Ok([("weight", weight)].into_iter().chain(bias.transpose()?.map(|bias| ("bias", bias))).collect())
+    }
+}
+
 /// Weights as the kernels want them, shared by all forms of one convolution.
 #[derive(Debug, Default)]
 struct PreparedWeights {
@@ -310,6 +328,11 @@ impl Operator for Convolution {
 
     fn reweighted(&self, weights: Reweighting, bias: Option<Reweighting>) -> Option<Result<Arc<dyn Operator>>> {
         let params = &self.params;
+        let keeps_bias = params.bias.is_none() || bias == Some(Reweighting::ORIGINAL);
+        if keeps_bias && weights == Reweighting::ORIGINAL {
+            let same = Convolution { params: params.clone(), prepared: self.prepared.clone() };
+            return Some(Ok(Arc::new(same)));
+        }
         let make = || {
             let of_bias = bias.zip(params.bias.as_ref()).map(|(change, bias)| change.of_tensor(bias)).transpose()?;
             self.with_weights(weights.of_tensor(&params.weight)?, of_bias)
@@ -346,6 +369,10 @@ impl Operator for Convolution {
             .collect()
     }
 
+    fn parameter_gradients(&self, backward: &Backward<'_>) -> Result<ParameterGradients> {
+        with_element!(self.params.weight.dtype(), T => self.parameter_gradients_as::<T>(backward))
+    }
+
     fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
         check_parameters(self, parameters)?;
         Ok(Arc::new(self.with_weights(parameters[0].clone(), parameters.get(1).cloned())?))
@@ -364,7 +391,7 @@ impl Operator for Convolution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operators::gradient_check::{check_gradients, random_tensor, random_value};
+    use crate::operators::gradient_check::{check_gradients, check_parameter_gradients, random_tensor, random_value};
 
     /// The definition, one product at a time, for `[batch, in, rows, columns]` in f64.
     fn slow_twin(params: &ConvolutionParams, input: &Value) -> Vec<f64> {
@@ -430,6 +457,7 @@ mod tests {
         for (got, want) in output.to_f64_vec().unwrap().iter().zip(slow_twin(&params, &value)) {
             assert!((got - want).abs() < 1e-9, "{got} is not {want}");
         }
+        check_parameter_gradients(&convolution, std::slice::from_ref(&value));
         check_gradients(&convolution, &[value]);
     }
 

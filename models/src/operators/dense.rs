@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::reweighting::{Reweighted, Reweighting};
-use super::{AxisKind, Backward, Family, Operator, Reach, check_parameters};
+use super::{AxisKind, Backward, Family, Operator, ParameterGradients, Reach, check_parameters};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::vectorized::matrix::{Matrix, multiply_add};
 use crate::kernels::vectorized::rows::{FEW_ROWS, times, times_transposed};
 use crate::kernels::vectorized::taps::Threads;
+use crate::kernels::weight_gradient::sum_of_rows;
 use crate::value::{Layout, Value};
 
 /// A dense layer; `weight` is `[out, in]`, `bias` is `[out]`.
@@ -96,6 +97,18 @@ impl Dense {
         shape[0] = gradient.batch();
         Value::from_vec(numbers, &shape, Layout::Logical)
     }
+
+    fn parameter_gradients_as<T: Element>(&self, backward: &Backward<'_>) -> Result<ParameterGradients> {
+        let (input, gradient) = (backward.input_of_pairs(0)?.to_logical()?, backward.gradient()?.to_logical()?);
+        let (x, arrived, n_in, n_out) = (input.numbers::<T>()?, gradient.numbers::<T>()?, self.n_in(), self.n_out());
+        let mut weight = vec![T::zero(); n_out * n_in];
+        let transposed = Matrix { numbers: &arrived, row_stride: 1, column_stride: n_out };
+        let product = (n_out, arrived.len() / n_out, n_in);
+        multiply_add(&mut weight, n_in, product, transposed, Matrix::row_major(&x, n_in), Threads::All);
+        let weight = Tensor::from_vec(weight, (n_out, n_in), &Device::Cpu)?;
+        let bias = self.bias.as_ref().map(|_| Tensor::from_vec(sum_of_rows(&arrived, n_out), n_out, &Device::Cpu));
+        Ok([("weight", weight)].into_iter().chain(bias.transpose()?.map(|bias| ("bias", bias))).collect())
+    }
 }
 
 impl Operator for Dense {
@@ -154,6 +167,10 @@ impl Operator for Dense {
     }
 
     fn reweighted(&self, weights: Reweighting, bias: Option<Reweighting>) -> Option<Result<Arc<dyn Operator>>> {
+        let keeps_bias = self.bias.is_none() || bias == Some(Reweighting::ORIGINAL);
+        if keeps_bias && weights == Reweighting::ORIGINAL {
+            return Some(Ok(Arc::new(self.clone())));
+        }
         let make = || {
             let of_bias = bias.zip(self.bias.as_ref()).map(|(change, bias)| change.of_tensor(bias)).transpose()?;
             Dense::new(weights.of_tensor(&self.weight)?, of_bias)
@@ -164,6 +181,10 @@ impl Operator for Dense {
 
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {
         [("weight", &self.weight)].into_iter().chain(self.bias.iter().map(|bias| ("bias", bias))).collect()
+    }
+
+    fn parameter_gradients(&self, backward: &Backward<'_>) -> Result<ParameterGradients> {
+        with_element!(self.weight.dtype(), T => self.parameter_gradients_as::<T>(backward))
     }
 
     fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
@@ -184,13 +205,16 @@ impl Operator for Dense {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operators::gradient_check::{check_gradients, random_tensor, random_value};
+    use crate::operators::gradient_check::{check_gradients, check_parameter_gradients, random_tensor, random_value};
 
     #[test]
     fn features_alone_and_over_time() {
         let dense = Dense::new(random_tensor(&[3, 5], 1), Some(random_tensor(&[3], 2))).unwrap();
         check_gradients(&dense, &[random_value(&[2, 5], 3)]);
         check_gradients(&dense, &[random_value(&[2, 4, 5], 4)]);
+        check_parameter_gradients(&dense, &[random_value(&[2, 5], 3)]);
+        check_parameter_gradients(&dense, &[random_value(&[2, 4, 5], 4)]);
+        check_parameter_gradients(&Dense::new(random_tensor(&[3, 5], 1), None).unwrap(), &[random_value(&[2, 5], 3)]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Checks of any operator in f64: gradients against central differences, pairs of a walk against rows of a batch,
+//! Checks of any operator in f64: gradients to inputs and parameters against central differences, pairs of a walk against rows of a batch,
 //! a batch against its rows one by one, and declared shapes against computed ones.
 
 use candle_core::{Device, Tensor};
@@ -125,4 +125,66 @@ fn central_differences(forward: &dyn Fn(&[Value]) -> Value, inputs: &[Value], wh
         output.iter().zip(&seed).map(|(output, seed)| output * seed).sum()
     };
     (0..numbers.len()).map(|index| (score_with(index, STEP) - score_with(index, -STEP)) / (2.0 * STEP)).collect()
+}
+
+/// Each parameter's gradient against central differences, for what arrives at each output; pairs of a walk add up.
+pub(crate) fn check_parameter_gradients(operator: &dyn Operator, inputs: &[Value]) {
+    check_parameter_gradients_for(operator, inputs, true);
+}
+
+/// The same for an operator that ties the rows of a batch together, and so takes no other pairs than those.
+pub(crate) fn check_parameter_gradients_of_batch(operator: &dyn Operator, inputs: &[Value]) {
+    check_parameter_gradients_for(operator, inputs, false);
+}
+
+fn check_parameter_gradients_for(operator: &dyn Operator, inputs: &[Value], takes_any_pairs: bool) {
+    const STEP: f64 = 1e-5;
+    let forward = |operator: &dyn Operator| operator.forward(&inputs.iter().collect::<Vec<_>>()).unwrap();
+    let outputs = forward(operator);
+    let seeds: Vec<Value> = outputs.iter().map(|output| random_value(output.shape(), 98)).collect();
+    let score = |operator: &dyn Operator| -> f64 {
+        let of_output = |(output, seed): (&Value, &Value)| -> f64 {
+            let products = output.to_f64_vec().unwrap().into_iter().zip(seed.to_f64_vec().unwrap());
+            products.map(|(output, seed)| output * seed).sum()
+        };
+        forward(operator).iter().zip(&seeds).map(of_output).sum()
+    };
+    let values = Given { inputs, outputs: &outputs };
+    let gradients_of = |rows: &[usize]| {
+        let arrived: Vec<Option<Value>> = seeds.iter().map(|seed| Some(seed.select_rows(rows).unwrap())).collect();
+        let backward = Backward { values: &values, gradients: &arrived, rows, wanted: &[false] };
+        operator.parameter_gradients(&backward).unwrap()
+    };
+    let numbers_of = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    let parameters: Vec<Tensor> = operator.parameters().into_iter().map(|(_, tensor)| tensor.clone()).collect();
+    let names: Vec<&str> = operator.parameters().into_iter().map(|(name, _)| name).collect();
+    let rows: Vec<usize> = (0..inputs[0].batch()).collect();
+    let found = gradients_of(&rows);
+    assert!(!found.is_empty(), "an operator with parameters learns some");
+    for (name, gradient) in &found {
+        let which = names.iter().position(|known| known == name).expect("gradients are called as parameters are");
+        assert_eq!(gradient.dims(), parameters[which].dims(), "shape of the gradient to {name}");
+        let numbers = numbers_of(&parameters[which]);
+        let score_with = |index: usize, step: f64| {
+            let mut moved = numbers.clone();
+            moved[index] += step;
+            let mut parameters = parameters.clone();
+            parameters[which] = Tensor::from_vec(moved, parameters[which].dims(), &Device::Cpu).unwrap();
+            score(&*operator.with_parameters(&parameters).unwrap())
+        };
+        for (index, found) in numbers_of(gradient).into_iter().enumerate() {
+            let expected = (score_with(index, STEP) - score_with(index, -STEP)) / (2.0 * STEP);
+            let tolerance = 1e-6 * expected.abs().max(1.0);
+            assert!((found - expected).abs() <= tolerance, "{name}, number {index}: {found} is not {expected}");
+        }
+    }
+    if !takes_any_pairs {
+        return;
+    }
+    let twice: Vec<usize> = rows.iter().rev().chain(&rows).copied().collect();
+    for ((name, once), (_, twice)) in found.iter().zip(gradients_of(&twice)) {
+        for (once, twice) in numbers_of(once).into_iter().zip(numbers_of(&twice)) {
+            assert!((2.0 * once - twice).abs() <= 1e-9 * once.abs().max(1.0), "{name}: each pair counts");
+        }
+    }
 }

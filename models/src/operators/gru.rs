@@ -8,7 +8,8 @@ use super::activation::sigmoid;
 use super::recurrent::{
     OfDirection, Recurrence, RecurrentParams, States, arrived_or_zeros, side_by_side, with_matrix, with_transposed,
 };
-use super::{AxisKind, Backward, Family, Operator, Reach, check_parameters};
+use super::recurrent_gradients::{Multiplied, SumGradients, states_before};
+use super::{AxisKind, Backward, Family, Operator, ParameterGradients, Reach, check_parameters};
 use crate::element::{Element, with_element};
 use crate::error::Result;
 use crate::value::{Layout, Value};
@@ -35,6 +36,16 @@ impl Gru {
     /// Checks that the parameters fit.
     pub fn new(params: RecurrentParams, linear_before_reset: bool) -> Result<Self> {
         Ok(Gru { recurrence: Recurrence::new("GRU", N_GATES, params)?, linear_before_reset })
+    }
+
+    /// What it learned.
+    pub fn params(&self) -> &RecurrentParams {
+        &self.recurrence.params
+    }
+
+    /// Whether the reset gate scales the product with the state rather than the state.
+    pub fn linear_before_reset(&self) -> bool {
+        self.linear_before_reset
     }
 
     fn forward_as<T: Element>(&self, input: &Value) -> Result<Vec<Value>> {
@@ -127,7 +138,12 @@ impl Gru {
         }
     }
 
-    fn input_gradients_as<T: Element>(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
+    /// The gradients at the sums before the gates of each direction, with what `then` makes of its walk beside.
+    fn sum_gradients<T: Element, R: Send>(
+        &self,
+        backward: &Backward<'_>,
+        then: impl Fn(&BackThroughTime<'_, T>, &[T]) -> R + Sync,
+    ) -> Result<Vec<(Vec<T>, R)>> {
         let of_trace = [backward.values.output(0)?.to_logical()?, backward.values.output(1)?.to_logical()?];
         let (hidden, gates) = (of_trace[0].numbers::<T>()?, of_trace[1].numbers::<T>()?);
         let arrived = [arrived_or_zeros(backward, 0, &of_trace[0])?, arrived_or_zeros(backward, 1, &of_trace[1])?];
@@ -136,7 +152,7 @@ impl Gru {
         let (to_hidden, to_gates): (&[T], &[T]) = (&to_hidden, &to_gates);
         let (n_units, n_directions) = (self.recurrence.n_units(), self.recurrence.n_directions());
         let n_steps = of_trace[0].shape()[1];
-        let sums = self.recurrence.each_direction::<T, _>(None, |direction, weights, _| {
+        self.recurrence.each_direction::<T, _>(None, |direction, weights, _| {
             let states =
                 |numbers, n_gates| States { numbers, n_steps, n_directions, direction, width: n_gates * n_units };
             let walk = BackThroughTime {
@@ -147,9 +163,25 @@ impl Gru {
                 to_hidden: states(to_hidden, 1),
                 to_gates: states(to_gates, N_GATES),
             };
-            walk.sums(backward.rows)
-        })?;
-        self.recurrence.input_gradient(backward, &sums)
+            let sums = walk.sums(backward.rows);
+            let beside = then(&walk, &sums);
+            (sums, beside)
+        })
+    }
+
+    fn input_gradients_as<T: Element>(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let directions = self.sum_gradients::<T, ()>(backward, |_, _| ())?;
+        self.recurrence.input_gradient(backward, directions.iter().map(|(sums, ())| &sums[..]))
+    }
+
+    fn both_gradients_as<T: Element>(
+        &self,
+        backward: &Backward<'_>,
+    ) -> Result<(Vec<Option<Value>>, ParameterGradients)> {
+        let directions = self.sum_gradients::<T, _>(backward, |walk, sums| walk.multiplied(backward.rows, sums))?;
+        let found =
+            directions.into_iter().map(|(sums, (products, multiplied))| SumGradients { sums, products, multiplied });
+        self.recurrence.gradients(backward, &found.collect::<Vec<_>>())
     }
 }
 
@@ -184,6 +216,34 @@ impl<T: Element> BackThroughTime<'_, T> {
             }
         }
         all
+    }
+
+    /// The gradient at the products with the recurrent weights, where it is not that at the sums, and what those weights
+    /// multiplied.
+    ///
+    /// # Shapes
+    /// - `sums`: `[pair, time, gate · unit]`
+    fn multiplied(&self, rows: &[usize], sums: &[T]) -> (Option<Vec<T>>, Vec<Multiplied<T>>) {
+        let (n_units, width, n_steps) = (self.hidden.width, self.gates.width, self.gates.n_steps);
+        let steps = self.weights.steps(n_steps);
+        let states = states_before(&self.hidden, rows, &self.weights.initial_hidden, &steps);
+        let reset = |pair: usize, at: usize| &self.gates.at(rows[pair], at)[n_units..2 * n_units];
+        let place = |nth: usize| (nth / n_steps, nth % n_steps);
+        if self.gru.linear_before_reset {
+            let mut products = sums.to_vec();
+            for (nth, products) in products.chunks_exact_mut(width).enumerate() {
+                let (pair, at) = place(nth);
+                let candidates = products[2 * n_units..].iter_mut().zip(reset(pair, at));
+                candidates.for_each(|(product, &r)| *product *= r);
+            }
+            return (Some(products), vec![Multiplied { gates: 0..N_GATES, states }]);
+        }
+        let mut after_reset = states.clone();
+        for (nth, states) in after_reset.chunks_exact_mut(n_units).enumerate() {
+            let (pair, at) = place(nth);
+            states.iter_mut().zip(reset(pair, at)).for_each(|(state, &r)| *state *= r);
+        }
+        (None, vec![Multiplied { gates: 0..2, states }, Multiplied { gates: 2..N_GATES, states: after_reset }])
     }
 
     /// The gradients at the sums of update gate and candidate of one pair; `carried` keeps what passes by them.
@@ -302,10 +362,25 @@ impl Operator for Gru {
         self.recurrence.parameters()
     }
 
+    fn parameter_gradients(&self, backward: &Backward<'_>) -> Result<ParameterGradients> {
+        Ok(self.input_and_parameter_gradients(backward)?.1)
+    }
+
+    fn input_and_parameter_gradients(
+        &self,
+        backward: &Backward<'_>,
+    ) -> Result<(Vec<Option<Value>>, ParameterGradients)> {
+        with_element!(self.recurrence.params.input_weight.dtype(), T => self.both_gradients_as::<T>(backward))
+    }
+
     fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
         check_parameters(self, parameters)?;
-        let recurrence = self.recurrence.with_parameters(parameters);
-        Ok(Arc::new(Gru { recurrence, linear_before_reset: self.linear_before_reset }))
+        let (recurrence, linear_before_reset) = (self.recurrence.with_parameters(parameters), self.linear_before_reset);
+        Ok(Arc::new(Gru { recurrence, linear_before_reset }))
+    }
+
+    fn as_gru(&self) -> Option<&Gru> {
+        Some(self)
     }
 
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {
@@ -319,7 +394,7 @@ mod tests {
     use super::super::recurrent::tests::{equals_pytorch, of_pytorch, random_params};
     use super::*;
     use crate::operators::Direction;
-    use crate::operators::gradient_check::{check_gradients, random_value};
+    use crate::operators::gradient_check::{check_gradients, check_parameter_gradients, random_value};
 
     #[test]
     fn every_direction_in_both_forms() {
@@ -327,6 +402,7 @@ mod tests {
             for (is_full, linear_before_reset) in [(true, true), (true, false), (false, true), (false, false)] {
                 let gru = Gru::new(random_params(direction, N_GATES, 4, is_full), linear_before_reset).unwrap();
                 check_gradients(&gru, &[random_value(&[2, 5, 3], 6)]);
+                check_parameter_gradients(&gru, &[random_value(&[2, 5, 3], 6)]);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
-use super::{Backward, Family, Operator, Reach, check_parameters};
+use super::{Backward, Family, Operator, ParameterGradients, Reach, check_parameters};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::value::{Layout, Value};
@@ -82,6 +82,25 @@ impl LayerNorm {
         });
         Value::from_vec(passed, gradient.shape(), Layout::Logical)
     }
+
+    /// `Σ g ⊙ x̂` and `Σ g` over all lines, with `x̂` the normalised line.
+    fn parameter_gradients_as<T: Element>(&self, backward: &Backward<'_>) -> Result<ParameterGradients> {
+        let (input, gradient) = (backward.input_of_pairs(0)?.to_logical()?, backward.gradient()?.to_logical()?);
+        let n = self.scale.elem_count();
+        let (mut scale, mut shift) = (vec![0.0; n], vec![0.0; n]);
+        for (line, gradients) in input.numbers::<T>()?.chunks_exact(n).zip(gradient.numbers::<T>()?.chunks_exact(n)) {
+            let (mean, inverse) = self.moments(line);
+            for (at, (&x, gradient)) in line.iter().zip(gradients).enumerate() {
+                scale[at] += gradient.wide() * ((x - mean) * inverse).wide();
+                shift[at] += gradient.wide();
+            }
+        }
+        let tensor = |sums: Vec<f64>| {
+            Tensor::from_vec(sums, self.scale.dims(), self.scale.device())?.to_dtype(self.scale.dtype())
+        };
+        let shift = self.shift.as_ref().map(|_| tensor(shift)).transpose()?;
+        Ok([("scale", tensor(scale)?)].into_iter().chain(shift.map(|shift| ("shift", shift))).collect())
+    }
 }
 
 impl Operator for LayerNorm {
@@ -118,6 +137,10 @@ impl Operator for LayerNorm {
         [("scale", &self.scale)].into_iter().chain(self.shift.iter().map(|shift| ("shift", shift))).collect()
     }
 
+    fn parameter_gradients(&self, backward: &Backward<'_>) -> Result<ParameterGradients> {
+        with_element!(backward.gradient()?.dtype(), T => self.parameter_gradients_as::<T>(backward))
+    }
+
     fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
         check_parameters(self, parameters)?;
         Ok(Arc::new(LayerNorm::new(parameters[0].clone(), parameters.get(1).cloned(), self.epsilon)?))
@@ -132,15 +155,17 @@ impl Operator for LayerNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operators::gradient_check::{check_gradients, random_tensor, random_value};
+    use crate::operators::gradient_check::{check_gradients, check_parameter_gradients, random_tensor, random_value};
 
     #[test]
     fn over_one_axis_and_two() {
         let norm = LayerNorm::new(random_tensor(&[5], 1), Some(random_tensor(&[5], 2)), 1e-2).unwrap();
         check_gradients(&norm, &[random_value(&[2, 5], 3)]);
+        check_parameter_gradients(&norm, &[random_value(&[2, 3, 5], 4).to_channels_last().unwrap()]);
         check_gradients(&norm, &[random_value(&[2, 3, 5], 4).to_channels_last().unwrap()]);
         let norm = LayerNorm::new(random_tensor(&[3, 4], 5), None, 1e-2).unwrap();
         check_gradients(&norm, &[random_value(&[2, 2, 3, 4], 6)]);
+        check_parameter_gradients(&norm, &[random_value(&[2, 2, 3, 4], 6)]);
     }
 
     /// Mean 2 and variance 2/3 of 1, 2, 3.

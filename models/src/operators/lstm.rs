@@ -8,7 +8,8 @@ use super::activation::sigmoid;
 use super::recurrent::{
     OfDirection, Recurrence, RecurrentParams, States, arrived_or_zeros, side_by_side, with_matrix, with_transposed,
 };
-use super::{AxisKind, Backward, Family, Operator, Reach, check_parameters};
+use super::recurrent_gradients::{Multiplied, SumGradients, states_before};
+use super::{AxisKind, Backward, Family, Operator, ParameterGradients, Reach, check_parameters};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::value::{Layout, Value};
@@ -49,6 +50,16 @@ impl Lstm {
         Ok(Lstm { recurrence, initial_cell })
     }
 
+    /// What it learned.
+    pub fn params(&self) -> &RecurrentParams {
+        &self.recurrence.params
+    }
+
+    /// The cells before the first step, `[direction, unit]`; zeros where there are none.
+    pub fn initial_cell(&self) -> Option<&Tensor> {
+        self.initial_cell.as_ref()
+    }
+
     fn forward_as<T: Element>(&self, input: &Value) -> Result<Vec<Value>> {
         let shapes = self.output_shapes(&[input.shape()])?;
         let (batch, n_steps) = (shapes[0][0], shapes[0][1]);
@@ -72,7 +83,13 @@ impl Lstm {
         ])
     }
 
-    fn input_gradients_as<T: Element>(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
+    /// The gradient at the sums before the gates of each direction, `[pair, time, gate · unit]`, with what `then` makes
+    /// of the direction beside.
+    fn sum_gradients<T: Element, R: Send>(
+        &self,
+        backward: &Backward<'_>,
+        then: impl Fn(usize, &OfDirection<'_, T>) -> R + Sync,
+    ) -> Result<Vec<(Vec<T>, R)>> {
         let of_trace = [backward.values.output(1)?.to_logical()?, backward.values.output(2)?.to_logical()?];
         let (cells, gates) = (of_trace[0].numbers::<T>()?, of_trace[1].numbers::<T>()?);
         let arrived = [
@@ -85,22 +102,45 @@ impl Lstm {
         let [to_hidden, to_cell, to_gates]: [&[T]; 3] = [&arrived[0], &arrived[1], &arrived[2]];
         let (n_units, n_directions) = (self.recurrence.n_units(), self.recurrence.n_directions());
         let n_steps = of_trace[0].shape()[1];
-        let sums =
-            self.recurrence.each_direction::<T, _>(self.initial_cell.as_ref(), |direction, weights, initial| {
-                let states =
-                    |numbers, n_gates| States { numbers, n_steps, n_directions, direction, width: n_gates * n_units };
-                let walk = BackThroughTime {
-                    weights,
-                    initial,
-                    cells: states(cells, 1),
-                    gates: states(gates, N_GATES),
-                    to_hidden: states(to_hidden, 1),
-                    to_cell: states(to_cell, 1),
-                    to_gates: states(to_gates, N_GATES),
-                };
-                walk.sums(backward.rows)
-            })?;
-        self.recurrence.input_gradient(backward, &sums)
+        self.recurrence.each_direction::<T, _>(self.initial_cell.as_ref(), |direction, weights, initial| {
+            let states =
+                |numbers, n_gates| States { numbers, n_steps, n_directions, direction, width: n_gates * n_units };
+            let beside = then(direction, &weights);
+            let walk = BackThroughTime {
+                weights,
+                initial,
+                cells: states(cells, 1),
+                gates: states(gates, N_GATES),
+                to_hidden: states(to_hidden, 1),
+                to_cell: states(to_cell, 1),
+                to_gates: states(to_gates, N_GATES),
+            };
+            (walk.sums(backward.rows), beside)
+        })
+    }
+
+    fn input_gradients_as<T: Element>(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let directions = self.sum_gradients::<T, ()>(backward, |_, _| ())?;
+        self.recurrence.input_gradient(backward, directions.iter().map(|(sums, ())| &sums[..]))
+    }
+
+    fn both_gradients_as<T: Element>(
+        &self,
+        backward: &Backward<'_>,
+    ) -> Result<(Vec<Option<Value>>, ParameterGradients)> {
+        let hidden = backward.values.output(0)?.to_logical()?;
+        let (n_steps, numbers) = (hidden.shape()[1], hidden.numbers::<T>()?);
+        let (numbers, n_directions): (&[T], _) = (&numbers, self.recurrence.n_directions());
+        let directions = self.sum_gradients::<T, _>(backward, |direction, weights| {
+            let hidden = States { numbers, n_steps, n_directions, direction, width: self.recurrence.n_units() };
+            states_before(&hidden, backward.rows, &weights.initial_hidden, &weights.steps(n_steps))
+        })?;
+        let found = directions.into_iter().map(|(sums, states)| SumGradients {
+            sums,
+            products: None,
+            multiplied: vec![Multiplied { gates: 0..N_GATES, states }],
+        });
+        self.recurrence.gradients(backward, &found.collect::<Vec<_>>())
     }
 }
 
@@ -234,10 +274,25 @@ impl Operator for Lstm {
         self.recurrence.parameters()
     }
 
+    fn parameter_gradients(&self, backward: &Backward<'_>) -> Result<ParameterGradients> {
+        Ok(self.input_and_parameter_gradients(backward)?.1)
+    }
+
+    fn input_and_parameter_gradients(
+        &self,
+        backward: &Backward<'_>,
+    ) -> Result<(Vec<Option<Value>>, ParameterGradients)> {
+        with_element!(self.recurrence.params.input_weight.dtype(), T => self.both_gradients_as::<T>(backward))
+    }
+
     fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
         check_parameters(self, parameters)?;
         let recurrence = self.recurrence.with_parameters(parameters);
         Ok(Arc::new(Lstm { recurrence, initial_cell: self.initial_cell.clone() }))
+    }
+
+    fn as_lstm(&self) -> Option<&Lstm> {
+        Some(self)
     }
 
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {
@@ -251,7 +306,7 @@ mod tests {
     use super::super::recurrent::tests::{equals_pytorch, of_pytorch, random_params};
     use super::*;
     use crate::operators::Direction;
-    use crate::operators::gradient_check::{check_gradients, random_tensor, random_value};
+    use crate::operators::gradient_check::{check_gradients, check_parameter_gradients, random_tensor, random_value};
 
     #[test]
     fn every_direction_with_and_without_what_is_optional() {
@@ -260,6 +315,7 @@ mod tests {
                 let cell = is_full.then(|| random_tensor(&[direction.n_directions(), 4], 5));
                 let lstm = Lstm::new(random_params(direction, N_GATES, 4, is_full), cell).unwrap();
                 check_gradients(&lstm, &[random_value(&[2, 5, 3], 6)]);
+                check_parameter_gradients(&lstm, &[random_value(&[2, 5, 3], 6)]);
             }
         }
         let single = Lstm::new(random_params(Direction::Forward, N_GATES, 1, true), None).unwrap();

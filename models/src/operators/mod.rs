@@ -1,4 +1,5 @@
-//! Operators: a file each, with its shapes and axes, its forward, its gradient to its inputs, and its tests.
+//! Operators: a file each, with its shapes and axes, its forward, its gradient to its inputs and to its parameters, and
+//! its tests.
 //!
 //! All are generic over f32 and f64. A new operator is a file here, a line in the list below, and a line in the
 //! loaders that can produce it. What kind an operator is ([`Operator::family`]) decides which rule it gets on a
@@ -15,53 +16,70 @@ mod activation;
 mod arithmetic;
 mod average_pool;
 mod batch_norm;
+mod choice;
 mod concat;
 mod convolution;
 mod dense;
+mod dropout;
 mod flatten;
 mod gather;
+mod group_norm;
 mod gru;
 mod identity;
 mod input;
+mod largest;
 mod last_state;
 mod layer_norm;
 mod lstm;
 mod matmul;
 mod max_pool;
 mod mean;
+mod moments;
 mod pad;
 mod pool_window;
+mod prelu;
 mod recurrent;
+mod recurrent_gradients;
+mod resample;
 mod reshape;
 mod reweighting;
 mod softmax;
 mod transpose;
+mod transposed_convolution;
 
 pub use activation::{Activation, PointwiseFunction, combine_rows, combine_with_rows};
 pub use arithmetic::{Arithmetic, ArithmeticFunction, Operand};
 pub use average_pool::{AdaptiveAveragePool, AveragePool};
 pub use batch_norm::BatchNorm;
+pub use choice::{Choice, Compare, Comparison};
 pub use concat::Concat;
 pub use convolution::{Convolution, ConvolutionParams};
 pub use dense::Dense;
+pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use gather::{Gather, Slice};
+pub use group_norm::GroupNorm;
 pub use gru::Gru;
 pub use identity::Identity;
 pub use input::Input;
+pub use largest::Largest;
 pub use last_state::LastState;
 pub use layer_norm::LayerNorm;
 pub use lstm::Lstm;
 pub use matmul::MatMul;
 pub use max_pool::MaxPool;
 pub use mean::Mean;
+pub use moments::{Moments, NormByMoments};
 pub use pad::Pad;
 pub use pool_window::PoolWindow;
+pub use prelu::Prelu;
 pub use recurrent::{Direction, RecurrentParams};
+pub use resample::{Coordinates, Resample, Resampling, Rounding};
 pub use reshape::{Reshape, Squeeze, Unsqueeze};
 pub use reweighting::Reweighting;
 pub use softmax::{LogSoftmax, Softmax};
 pub use transpose::Transpose;
+pub use transposed_convolution::TransposedConvolution;
 
 /// What the numbers along an axis are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -187,6 +205,11 @@ impl Backward<'_> {
             .ok_or_else(|| ModelError::operator("backward walk", "no gradient arrived at the first output"))
     }
 
+    /// An input's value for each pair of the walk.
+    pub fn input_of_pairs(&self, input: usize) -> Result<Value> {
+        self.values.input(input)?.select_rows(self.rows)
+    }
+
     /// The answer of an operator with one input.
     pub fn only(gradient: Value) -> Result<Vec<Option<Value>>> {
         Ok(vec![Some(gradient)])
@@ -217,6 +240,9 @@ pub struct RectifierBelow<'a> {
     /// Whether only what is positive passes (guided backpropagation).
     pub only_positive: bool,
 }
+
+/// The gradient to each parameter, by the parameter's name.
+pub type ParameterGradients = Vec<(&'static str, Tensor)>;
 
 /// One kind of computation with its parameters.
 ///
@@ -294,6 +320,30 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// The gradient to each parameter that is learned by descent, by name, summed over the walk's pairs; what the walk
+    /// does not learn, such as the statistics of a batch norm, is left out.
+    fn parameter_gradients(&self, _backward: &Backward<'_>) -> Result<ParameterGradients> {
+        match self.parameters()[..] {
+            [] => Ok(Vec::new()),
+            _ => Err(ModelError::operator(
+                self.kind(),
+                "it knows no gradient to its parameters, so it cannot be trained",
+            )),
+        }
+    }
+
+    /// Both at once, for a step of training; operators that would compute the same for either do it here once.
+    fn input_and_parameter_gradients(
+        &self,
+        backward: &Backward<'_>,
+    ) -> Result<(Vec<Option<Value>>, ParameterGradients)> {
+        let to_inputs = match backward.wanted.contains(&true) {
+            true => self.input_gradients(backward)?,
+            false => vec![None; backward.wanted.len()],
+        };
+        Ok((to_inputs, self.parameter_gradients(backward)?))
+    }
+
     /// Itself with other parameters, in the order and the shapes of [`Operator::parameters`].
     fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
         let n_parameters = parameters.len();
@@ -333,6 +383,16 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// The batch norm in training, where it is one.
+    fn as_norm_by_moments(&self) -> Option<&NormByMoments> {
+        None
+    }
+
+    /// The dropout, where it is one; each step of training leaves out other numbers.
+    fn as_dropout(&self) -> Option<&Dropout> {
+        None
+    }
+
     /// The sum, difference, product or quotient, where it is one; for rules.
     fn as_arithmetic(&self) -> Option<&Arithmetic> {
         None
@@ -340,6 +400,16 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
 
     /// The point-wise function, where it is one; for rules.
     fn as_activation(&self) -> Option<&Activation> {
+        None
+    }
+
+    /// The LSTM, where it is one; for rules.
+    fn as_lstm(&self) -> Option<&Lstm> {
+        None
+    }
+
+    /// The GRU, where it is one; for rules.
+    fn as_gru(&self) -> Option<&Gru> {
         None
     }
 }

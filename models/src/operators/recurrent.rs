@@ -183,17 +183,17 @@ impl Recurrence {
     ///
     /// # Shapes
     /// - `sums`: for each direction `[pair, time, gate · unit]`; returns `[pair, time, feature]`
-    pub(super) fn input_gradient<T: Element>(
+    pub(super) fn input_gradient<'a, T: Element>(
         &self,
         backward: &Backward<'_>,
-        sums: &[Vec<T>],
+        sums: impl Iterator<Item = &'a [T]>,
     ) -> Result<Vec<Option<Value>>> {
         let shape = backward.gradient_shape(0);
         let (n_features, n_rows) = (self.n_features(), self.n_rows());
         let mut gradient = vec![T::zero(); shape.iter().product()];
         let weights = Value::from_tensor(&self.params.input_weight)?;
         let weights = weights.numbers::<T>()?;
-        for (sums, weight) in sums.iter().zip(weights.chunks_exact(n_rows * n_features)) {
+        for (sums, weight) in sums.zip(weights.chunks_exact(n_rows * n_features)) {
             let product = (shape[0] * shape[1], n_rows, n_features);
             let (sums, weight) = (Matrix::row_major(sums, n_rows), Matrix::row_major(weight, n_features));
             multiply_add(&mut gradient, n_features, product, sums, weight, Threads::All);

@@ -39,6 +39,9 @@ impl Reweighting {
 
     /// A tensor changed.
     pub fn of_tensor(&self, tensor: &Tensor) -> Result<Tensor> {
+        if *self == Reweighting::ORIGINAL {
+            return Ok(tensor.clone());
+        }
         let value = Value::from_tensor(tensor)?;
         with_element!(tensor.dtype(), T => {
             let numbers = value.numbers::<T>()?.iter().map(|w| T::of(self.of(w.wide()))).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use crate::graph::{Graph, NodeIdx, Rewrite};
 use crate::operators::{BatchNorm, Dense, Operator};
 
@@ -23,22 +23,27 @@ pub fn merge_batch_norms(graph: &Graph) -> Result<Graph> {
     };
     graph.rewritten(|idx, node| {
         if let Some(norm) = norm_behind(idx) {
-            return Ok(Rewrite::With(merged(&*node.operator, norm)?));
+            return Ok(Rewrite::With(with_batch_norm(&*node.operator, norm)?));
         }
         let is_merged = node.operator.as_batch_norm().is_some() && norm_behind(node.inputs[0].node).is_some();
         Ok(if is_merged { Rewrite::Bypass } else { Rewrite::Keep })
     })
 }
 
-/// A convolution or dense layer with a norm behind it, as one.
-pub(crate) fn merged(operator: &dyn Operator, norm: &BatchNorm) -> Result<Arc<dyn Operator>> {
+/// A convolution or dense layer with a batch norm behind it, as one.
+pub fn with_batch_norm(operator: &dyn Operator, norm: &BatchNorm) -> Result<Arc<dyn Operator>> {
     let (factor, term) = norm.factor_and_term()?;
     if let Some(convolution) = operator.as_convolution() {
         let params = convolution.params();
         let (weight, bias) = scaled(&params.weight, params.bias.as_ref(), &factor, &term)?;
         return Ok(Arc::new(convolution.with_weights(weight, Some(bias))?));
     }
-    let dense = operator.as_dense().expect("only convolutions and dense layers are merged into");
+    let Some(dense) = operator.as_dense() else {
+        return Err(ModelError::operator(
+            operator.kind(),
+            "batch norms become part of convolutions and dense layers alone",
+        ));
+    };
     let (weight, bias) = scaled(dense.weight(), dense.bias(), &factor, &term)?;
     Ok(Arc::new(Dense::new(weight, Some(bias))?))
 }

@@ -2,5 +2,4 @@
 
 mod merge_batch_norm;
 
-pub use merge_batch_norm::merge_batch_norms;
-pub(crate) use merge_batch_norm::merged;
+pub use merge_batch_norm::{merge_batch_norms, with_batch_norm};

@@ -18,6 +18,7 @@ pub(super) struct Conv {
     pub(super) kernel: Vec<usize>,
     pub(super) stride: usize,
     pub(super) padding: Vec<(usize, usize)>,
+    pub(super) dilation: usize,
     pub(super) groups: usize,
     pub(super) bias: bool,
 }
@@ -31,6 +32,7 @@ impl Conv {
             kernel: vec![kernel; 2],
             stride,
             padding: vec![(padding, padding); 2],
+            dilation: 1,
             groups: 1,
             bias: false,
         }
@@ -38,7 +40,7 @@ impl Conv {
 
     /// Along time.
     pub(super) fn temporal(n_in: usize, n_out: usize, kernel: usize, stride: usize, padding: (usize, usize)) -> Conv {
-        Conv { n_in, n_out, kernel: vec![kernel], stride, padding: vec![padding], groups: 1, bias: true }
+        Conv { n_in, n_out, kernel: vec![kernel], stride, padding: vec![padding], dilation: 1, groups: 1, bias: true }
     }
 }
 
@@ -86,7 +88,7 @@ impl<'a> Builder<'a> {
             bias,
             stride: vec![conv.stride; n_spatial],
             padding: conv.padding,
-            dilation: vec![1; n_spatial],
+            dilation: vec![conv.dilation; n_spatial],
             groups: conv.groups,
         };
         self.add(layer, Convolution::new(params)?, &[input])

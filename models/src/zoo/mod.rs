@@ -4,12 +4,15 @@
 //! reused modules and functions as torchvision's feature extraction names them.
 
 mod builder;
+mod denoising_autoencoder;
+mod digits_cnn;
 mod efficientnet_lite0;
 mod resnet;
 mod vgg16;
 mod wav2letter;
 
-use crate::description::{FrontEnd, Labels, ModelDescription};
+use crate::description::{CtcSettings, FrontEnd, Labels, ModelDescription};
+use crate::front_ends::audio::AudioFrontEnd;
 use crate::front_ends::image::{ImageFrontEnd, Resampling};
 use crate::graph::Graph;
 use crate::loaders::{LoadError, Weights};
@@ -68,7 +71,7 @@ const ENTRIES: &[Entry] = &[
         name: "wav2letter",
         summary: "Wav2Letter (Collobert et al. 2016), plain: 128 mel bands in, 29 letters out, 1000 frames give 500",
         build: wav2letter::build_plain,
-        description: || spectrogram("wav2letter"),
+        description: || letters("wav2letter", 128),
         weights_file: None,
         fetch: None,
     },
@@ -76,7 +79,23 @@ const ENTRIES: &[Entry] = &[
         name: "wav2letter-torchaudio",
         summary: "Wav2Letter as torchaudio has it: 128 features in, 29 letters out, a rectifier and a log-softmax at the end",
         build: wav2letter::build_torchaudio,
-        description: || spectrogram("wav2letter-torchaudio"),
+        description: || letters("wav2letter-torchaudio", 128),
+        weights_file: None,
+        fetch: None,
+    },
+    Entry {
+        name: "digits-cnn",
+        summary: "three convolutions and two dense layers for handwritten digits of 8 by 8 pixels from 0 to 1, trained by `introspect-train digits`",
+        build: digits_cnn::build,
+        description: digits_cnn_description,
+        weights_file: None,
+        fetch: None,
+    },
+    Entry {
+        name: "denoising-autoencoder",
+        summary: "a denoiser for pictures of any size, pixels from 0 to 1, the learned prior of feature visualisation, trained by `introspect-train prior`",
+        build: denoising_autoencoder::build,
+        description: denoising_autoencoder_description,
         weights_file: None,
         fetch: None,
     },
@@ -112,13 +131,45 @@ fn efficientnet_lite0_description() -> ModelDescription {
     imagenet("efficientnet-lite0", front_end)
 }
 
+fn digits_cnn_description() -> ModelDescription {
+    ModelDescription {
+        architecture: Some("digits-cnn".to_owned()),
+        value_range: Some([0.0, 1.0]),
+        labels: Some(Labels::List((0..10).map(|digit| digit.to_string()).collect())),
+        ..ModelDescription::default()
+    }
+}
+
+fn denoising_autoencoder_description() -> ModelDescription {
+    ModelDescription {
+        architecture: Some("denoising-autoencoder".to_owned()),
+        value_range: Some([0.0, 1.0]),
+        ..ModelDescription::default()
+    }
+}
+
 fn torchvision(architecture: &str) -> ModelDescription {
     imagenet(architecture, ImageFrontEnd::torchvision())
 }
 
-/// Which features a network of speech was trained on its weights do not say.
-fn spectrogram(architecture: &str) -> ModelDescription {
-    ModelDescription { architecture: Some(architecture.to_owned()), ..ModelDescription::default() }
+/// Networks that write English down: so many mel bands in, 29 classes out.
+fn letters(architecture: &str, n_bands: usize) -> ModelDescription {
+    let (labels, ctc) = english_letters();
+    ModelDescription {
+        architecture: Some(architecture.to_owned()),
+        front_end: Some(FrontEnd::Audio(AudioFrontEnd::for_speech(n_bands))),
+        labels: Some(Labels::List(labels)),
+        ctc: Some(ctc),
+        ..ModelDescription::default()
+    }
+}
+
+/// The classes of a recogniser of English: a to z, the apostrophe, the space between words, and CTC's blank.
+pub fn english_letters() -> (Vec<String>, CtcSettings) {
+    let letters = ('a'..='z').chain(['\'']).map(String::from);
+    let labels: Vec<String> = letters.chain(["space".to_owned(), "blank".to_owned()]).collect();
+    let ctc = CtcSettings { blank: labels.len() - 1, word_boundary: Some(labels.len() - 2) };
+    (labels, ctc)
 }
 
 fn imagenet(architecture: &str, front_end: ImageFrontEnd) -> ModelDescription {
@@ -197,6 +248,14 @@ mod tests {
     fn torchaudios_wav2letter_gives_one_frame_more() {
         let graph = random("wav2letter-torchaudio");
         has(&graph, 24_662_529, &[("acoustic_model.20", &[29, 501]), ("log_softmax", &[29, 501])]);
+    }
+
+    #[test]
+    fn networks_that_the_project_trains_have_their_layers() {
+        has(&random("digits-cnn"), 47_530, &[("relu2", &[32, 8, 8]), ("flatten", &[512]), ("fc2", &[10])]);
+        let graph = random("denoising-autoencoder");
+        has(&graph, 59_963, &[("conv5", &[40, 96, 96]), ("add", &[3, 96, 96])]);
+        assert_eq!(receptive_field(&graph, graph.output().node).unwrap().unwrap()[0].size, 21);
     }
 
     #[test]

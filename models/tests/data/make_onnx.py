@@ -275,6 +275,67 @@ def functions():
     add("functions", made, numbers(2, 2, 3))
 
 
+def transposed(weights, bias, strides, pads, dilations, more, groups):
+    """ConvTranspose over two axes, which the reference evaluator has wrong for groups and dilations."""
+
+    def evaluate(given):
+        outs, extent = weights.shape[1], [d * (k - 1) + 1 for d, k in zip(dilations, weights.shape[2:])]
+        whole = [(n - 1) * s + e + m for n, s, e, m in zip(given.shape[2:], strides, extent, more)]
+        spread = np.zeros((given.shape[0], outs * groups, *whole), np.float64)
+        for i in range(weights.shape[0]):
+            first = i // (weights.shape[0] // groups) * outs
+            for r, c in np.ndindex(*weights.shape[2:]):
+                rows = slice(r * dilations[0], r * dilations[0] + given.shape[2] * strides[0], strides[0])
+                columns = slice(c * dilations[1], c * dilations[1] + given.shape[3] * strides[1], strides[1])
+                spread[:, first:first + outs, rows, columns] += given[:, i:i + 1] * weights[i, :, r, c].reshape(1, outs, 1, 1)
+        cut = spread[:, :, pads[0]:whole[0] - pads[2], pads[1]:whole[1] - pads[3]]
+        return cut + bias.reshape(1, -1, 1, 1)
+
+    return evaluate
+
+
+def more_layers():
+    """What networks beyond plain convolutions have: other norms, upsampling, functions in pieces."""
+    for kind in ["Selu", "Celu", "Softsign", "Abs", "Neg", "Exp"]:
+        case(kind.lower(), 14, (2, 9), [(kind, "_", {})])
+    case("mish", 18, (2, 9), [("Mish", "_", {})])
+    case("log", 14, (2, 9), [("Exp", "_", {}), ("Add", "_ _", {}), ("Log", "_", {})])
+    case("reciprocal", 14, (2, 9), [("Exp", "_", {}), ("Reciprocal", "_", {})])
+    case("prelu-channels", 16, (2, 3, 4, 5), [("PRelu", "_ slope", {})], {"slope": numbers(3, 1, 1)})
+    case("prelu-one", 16, (2, 5), [("PRelu", "_ slope", {})], {"slope": numbers(1)})
+    case("max-constant", 13, (2, 5), [("Max", "low _", {})], {"low": np.float32(0.25)})
+    case("min-computed", 13, (2, 5), [("Neg", "_", {}), ("Min", "_ input", {})])
+    pieces = [("Greater", "_ edge", {}), ("Exp", "input", {}), ("Where", "value0 input value1", {})]
+    case("function-in-pieces", 16, (2, 3, 4), pieces, {"edge": np.float32(0.5)})
+    turned = [("LessOrEqual", "edge _", {}), ("Where", "_ input other", {})]
+    case("pieces-with-a-constant", 16, (2, 3, 4), turned, {"edge": np.float32(0.5), "other": numbers(3, 1)})
+    case("global-max-pool", 17, (2, 3, 4, 5), [("GlobalMaxPool", "_", {})])
+    case("max-by-attribute", 13, (2, 3, 4, 5), [("ReduceMax", "_", dict(axes=[-1, 1], keepdims=0))])
+    case("max-by-input", 18, (2, 3, 4), [("ReduceMax", "_ axes", dict(keepdims=1))], {"axes": ints(2)})
+    case("norm-over-axis", 18, (2, 3, 4), [("ReduceL2", "_ axes", dict(keepdims=0))], {"axes": ints(1)})
+    case("instance-norm", 17, (2, 3, 4, 5), [("InstanceNormalization", "_ scale shift", dict(epsilon=1e-2))],
+         {"scale": numbers(3), "shift": numbers(3)})
+    case("group-norm", 21, (2, 6, 4), [("GroupNormalization", "_ scale shift", dict(num_groups=2, epsilon=1e-2))],
+         {"scale": numbers(6), "shift": numbers(6)})
+    attributes = dict(strides=[2, 3], pads=[1, 0, 0, 2], output_padding=[1, 2], group=2)
+    w, b = numbers(4, 3, 3, 4), numbers(6)
+    case("conv-transpose", 17, (2, 4, 5, 4), [("ConvTranspose", "_ w b", attributes)], {"w": w, "b": b},
+         answer=transposed(w, b, [2, 3], [1, 0, 0, 2], [1, 1], [1, 2], 2))
+    w = numbers(3, 2, 3)
+    over_time = transposed(w[:, :, None], np.zeros(2), [1, 2], [0, 1, 0, 1], [1, 2], [0, 0], 1)
+    case("conv-transpose-over-time", 11, (2, 3, 7), [("ConvTranspose", "_ w", dict(strides=[2], dilations=[2], pads=[1, 1]))],
+         {"w": w}, answer=lambda given: over_time(given[:, :, None])[:, :, 0])
+    scales = {"scales": np.array([1, 1, 2, 1.5], dtype=np.float32)}
+    for mode, coordinates in [("nearest", "asymmetric"), ("linear", "half_pixel"), ("linear", "align_corners")]:
+        attributes = dict(mode=mode, coordinate_transformation_mode=coordinates, nearest_mode="floor")
+        case(f"resize-{mode}-{coordinates}", 17, (2, 3, 4, 6), [("Resize", "_ . scales", attributes)], scales)
+    half = dict(mode="nearest", nearest_mode="round_prefer_floor")
+    case("resize-to-sizes", 17, (2, 3, 4, 6), [("Resize", "_ . . sizes", half)], {"sizes": ints(2, 3, 8, 3)},
+         input_shape=[2, 3, 4, 6])
+    for mode in ["reflect", "edge"]:
+        case(f"pad-{mode}", 13, (2, 3, 4, 5), [("Pad", "_ pads", dict(mode=mode))], {"pads": ints(0, 0, 1, 2, 0, 0, 3, 0)})
+
+
 if __name__ == "__main__":
     images()
     features()
@@ -283,4 +344,5 @@ if __name__ == "__main__":
     functions()
     recurrent()
     attention()
+    more_layers()
     save_file(TENSORS, Path(__file__).parent / "onnx.safetensors")

@@ -210,8 +210,11 @@ fn described(model: Described) -> String {
 
 fn input(input: LoadedInput) -> String {
     let path = input.path.as_deref().unwrap_or("given as numbers");
-    let duration = input.duration.map(|seconds| format!(", {} s", number(seconds))).unwrap_or_default();
-    format!("{} {}{duration}: {path}", input.kind, length(&input.shape))
+    let Some(duration) = input.duration else { return format!("{} {}: {path}", input.kind, length(&input.shape)) };
+    let rate = input.sample_rate.map(|rate| format!(", {rate} Hz")).unwrap_or_default();
+    let n_channels = input.shape.first().copied().unwrap_or(1);
+    let channels = if n_channels == 1 { "1 channel".to_owned() } else { format!("{n_channels} channels") };
+    format!("{} of {} s{rate}, {channels}: {path}", input.kind, number(duration))
 }
 
 fn inputs(inputs: Inputs) -> String {
@@ -275,6 +278,7 @@ fn fields(result: &Value) -> String {
         match name.as_str() {
             // What was done is in the raw result; a person asked for it and knows.
             "settings" | "picture" => {}
+            "wav" => lines.push("wav: `> FILE.wav` writes it".to_owned()),
             "tensor" => lines.push(tensor(value)),
             "target" => lines.extend(target(value)),
             "notes" => {

@@ -117,7 +117,10 @@ mod tests {
     fn a_method_hints_at_what_it_takes() {
         assert_eq!(hint("model.unload ").as_deref(), Some("MODEL"));
         assert_eq!(hint("predict; job.cancel ").as_deref(), Some("JOB"));
-        assert_eq!(hint("predict ").as_deref(), Some("INPUT top="));
+        assert_eq!(
+            hint("predict ").as_deref(),
+            Some("INPUT beam_width= language_model= language_weight= search= top= word_bonus=")
+        );
         assert_eq!(hint("model.unload"), None);
         assert_eq!(hint("model.unload x "), None);
         assert_eq!(hint("server.info "), None);

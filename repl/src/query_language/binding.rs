@@ -170,7 +170,15 @@ impl Binder<'_> {
                 let mut object = Map::new();
                 for (name, node) in fields {
                     let known = parameter.fields.iter().find(|field| field.name == name.text);
-                    let any = Parameter { name: name.text.clone(), takes_number: true, ..Parameter::default() };
+                    // Each of several inputs may be a path as one alone may.
+                    let holds_paths = path_kind(&parameter.name) != PathKind::Never;
+                    let as_what = if holds_paths { &parameter.name } else { &name.text };
+                    let any = Parameter {
+                        name: as_what.clone(),
+                        takes_number: true,
+                        takes_text: holds_paths,
+                        ..Parameter::default()
+                    };
                     if object.insert(name.text.clone(), self.unwrapped(node, known.unwrap_or(&any))?).is_some() {
                         return Err(QueryError::at(name.span.clone(), format!("`{}` is given twice", name.text)));
                     }

@@ -121,6 +121,17 @@ fn targets() {
 }
 
 #[test]
+fn several_inputs_and_outputs_have_names() {
+    check(
+        "saliency input={image=cat.png, facts=9f01} at=facts target={output=age, class=3}",
+        expect![[r#"
+            error: an object's field is written `name: value`
+              saliency input={image=cat.png, facts=9f01} at=facts target={output=age, class=3}
+                                           ^"#]],
+    );
+}
+
+#[test]
 fn fields_of_an_object_stand_flat() {
     check(
         "gradient kind=channel layer=blocks.7 channel=12",
@@ -305,10 +316,10 @@ fn mistakes_in_what_is_meant() {
     check(
         "load x",
         expect![[r#"
-        error: `load` is the last part of several methods' names
-          load x
-          ^^^^
-        hint: write model.load or input.load"#]],
+            error: `load` is the last part of several methods' names
+              load x
+              ^^^^
+            hint: write model.load or input.load or corpus.load"#]],
     );
     check(
         "xyzzy",

@@ -200,7 +200,7 @@ fn what_cannot_be_written_is_told_before_it_is_asked() {
     fixture.fails(
         "server.stats > a.tiff",
         "error: `a.tiff` does not say by its ending what to write\n  server.stats > a.tiff\n                 ^^^^^^\n\
-         hint: `> FILE` takes .png, .svg, .npy and .json",
+         hint: `> FILE` takes .png, .svg, .npy, .wav and .json",
     );
     fixture.fails(
         "server.stats > a.png",

@@ -58,7 +58,8 @@ fn step_between(places: &[usize], n_taps: usize) -> Option<usize> {
     let step = pixels.clone().next()?[0].checked_sub(before[0])?;
     let mut n_pixels = 1;
     for pixel in pixels {
-        if !before.iter().zip(pixel).all(|(before, place)| *place != OUTSIDE && *before + step == *place) {
+        let follows = |(before, place): (&usize, &usize)| *place != OUTSIDE && before.checked_add(step) == Some(*place);
+        if !before.iter().zip(pixel).all(follows) {
             return None;
         }
         (before, n_pixels) = (pixel, n_pixels + 1);

@@ -29,9 +29,33 @@ impl<'a, T> Matrix<'a, T> {
 pub(crate) fn multiply_add<T: Element>(
     into: &mut [T],
     into_row_stride: usize,
+    product: (usize, usize, usize),
+    left: Matrix<'_, T>,
+    right: Matrix<'_, T>,
+    threads: Threads,
+) {
+    multiply(into, into_row_stride, product, left, right, T::one(), threads);
+}
+
+/// The same with the product taken away: `into[i, j] -= Σ_k left[i, k] * right[k, j]`.
+pub(crate) fn multiply_subtract<T: Element>(
+    into: &mut [T],
+    into_row_stride: usize,
+    product: (usize, usize, usize),
+    left: Matrix<'_, T>,
+    right: Matrix<'_, T>,
+    threads: Threads,
+) {
+    multiply(into, into_row_stride, product, left, right, -T::one(), threads);
+}
+
+fn multiply<T: Element>(
+    into: &mut [T],
+    into_row_stride: usize,
     (m, k, n): (usize, usize, usize),
     left: Matrix<'_, T>,
     right: Matrix<'_, T>,
+    factor: T,
     threads: Threads,
 ) {
     if m == 0 || k == 0 || n == 0 {
@@ -63,7 +87,7 @@ pub(crate) fn multiply_add<T: Element>(
             right.column_stride as isize,
             right.row_stride as isize,
             T::one(),
-            T::one(),
+            factor,
             false,
             false,
             false,

@@ -176,12 +176,19 @@ pub(super) fn slice(inputs: &[Option<&Constant>]) -> Result<Constant, String> {
         let axis = from_start(axis, sliced.shape.len())?;
         let length = sliced.shape[axis] as i64;
         let (start, end, step) = (starts[nth], ends[nth], steps[nth]);
-        if step < 1 {
-            return Err(format!("a slice with step {step}; steps from 1 are understood"));
-        }
-        let bound =
-            |place: i64| (if place < 0 { place.saturating_add(length) } else { place }).clamp(0, length) as usize;
-        let indices: Vec<usize> = (bound(start)..bound(end)).step_by(step as usize).collect();
+        let counted = |place: i64| if place < 0 { place.saturating_add(length) } else { place };
+        let indices: Vec<usize> = match step {
+            1.. => {
+                let bound = |place: i64| counted(place).clamp(0, length) as usize;
+                (bound(start)..bound(end)).step_by(step as usize).collect()
+            }
+            0 => return Err("a slice with step 0".to_owned()),
+            _ => {
+                let bound = |place: i64| counted(place).clamp(-1, length - 1);
+                let back = step.unsigned_abs().min(1 << 40) as usize;
+                (bound(end) + 1..=bound(start)).rev().step_by(back).map(|place| place as usize).collect()
+            }
+        };
         sliced.numbers = take(&sliced, axis, &indices);
         sliced.shape[axis] = indices.len();
     }
@@ -346,6 +353,30 @@ pub(super) fn choose(inputs: &[Option<&Constant>]) -> Result<Constant, String> {
         _ => return Err(MIXED.to_owned()),
     };
     Ok(Constant { shape, numbers })
+}
+
+/// The lower or upper triangle of the last two axes, from a diagonal on.
+pub(super) fn triangle(inputs: &[Option<&Constant>], is_upper: bool) -> Result<Constant, String> {
+    let input = first(inputs)?;
+    let diagonal = match inputs.get(1).copied().flatten() {
+        Some(diagonal) => whole(diagonal)?.first().copied().unwrap_or(0),
+        None => 0,
+    };
+    let [.., n_rows, n_columns] = input.shape[..] else { return Err("it needs a matrix".to_owned()) };
+    let is_kept = |index: usize| {
+        let (row, column) = (index / n_columns % n_rows, index % n_columns);
+        let above = column as i64 - row as i64;
+        if is_upper { above >= diagonal } else { above <= diagonal }
+    };
+    let numbers = match &input.numbers {
+        Numbers::Float(numbers) => {
+            Numbers::Float(numbers.iter().enumerate().map(|(at, &x)| if is_kept(at) { x } else { 0.0 }).collect())
+        }
+        Numbers::Whole(numbers) => {
+            Numbers::Whole(numbers.iter().enumerate().map(|(at, &x)| if is_kept(at) { x } else { 0 }).collect())
+        }
+    };
+    Ok(Constant { shape: input.shape.clone(), numbers })
 }
 
 /// From the first input up to the second, which is not reached, by the third.

@@ -259,7 +259,7 @@ impl<'a> Converter<'a> {
         for (step, converted) in steps {
             let name = self.free_name(&format!("{}{step}", layer_name(reading.node)));
             if let Read::Computed { outlet, shapes, .. } = &value {
-                let axes = (!axes.is_plain()).then(|| axes.clone());
+                let axes = converted.axes.clone().or_else(|| (!axes.is_plain()).then(|| axes.clone()));
                 value = self.add_behind(&name, Converted { axes, ..converted }, &[(*outlet, shapes)])?;
             }
         }

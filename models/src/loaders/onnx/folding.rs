@@ -107,6 +107,7 @@ fn evaluator(operator: &str) -> Option<Evaluate> {
         "Max" => |_, inputs, _| arrays::binary(inputs, f32::max, |a, b| Some(a.max(b))),
         "Equal" => |_, inputs, _| arrays::equal(inputs),
         "Where" => |_, inputs, _| arrays::choose(inputs),
+        "Trilu" => |attributes, inputs, _| arrays::triangle(inputs, attributes.int("upper", 1) != 0),
         "Floor" => |_, inputs, _| arrays::unary(first(inputs)?, f32::floor, |_| None),
         "Ceil" => |_, inputs, _| arrays::unary(first(inputs)?, f32::ceil, |_| None),
         "Neg" => |_, inputs, _| arrays::unary(first(inputs)?, |a| -a, i64::checked_neg),

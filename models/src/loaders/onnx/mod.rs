@@ -7,14 +7,17 @@
 mod arrays;
 mod attributes;
 mod axes;
+mod choices;
 mod convert;
 mod folding;
 mod functions;
+mod norms;
 mod operators;
 mod places;
 mod proto;
 mod reading;
 mod recurrent;
+mod resampling;
 mod tensor;
 #[cfg(test)]
 mod tests;

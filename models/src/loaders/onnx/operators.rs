@@ -11,50 +11,73 @@ use super::reading::{Read, Reading, layer_name};
 use crate::error::ModelError;
 use crate::loaders::LoadError;
 use crate::operators::{
-    Activation, Arithmetic, ArithmeticFunction, AveragePool, BatchNorm, Concat, Dense, Flatten, Identity, LayerNorm,
-    LogSoftmax, MaxPool, Mean, Operand, Operator, Pad, PointwiseFunction, Reshape, Softmax, Squeeze, Transpose,
+    Activation, Arithmetic, ArithmeticFunction, AveragePool, Comparison, Concat, Dense, Flatten, Identity, Largest,
+    LogSoftmax, MaxPool, Mean, Operand, Operator, PointwiseFunction, Prelu, Reshape, Softmax, Squeeze, Transpose,
     Unsqueeze,
 };
 
 /// Operators that are evaluated on what a network computes; more are folded, see `folding`.
 const EVALUATED: &[&str] = &[
+    "Abs",
     "Add",
     "AveragePool",
     "BatchNormalization",
     "Cast",
+    "Celu",
     "Clip",
     "Concat",
     "Conv",
+    "ConvTranspose",
     "Div",
     "Dropout",
     "Elu",
     "Erf",
+    "Exp",
     "Flatten",
     "GRU",
     "Gather",
     "Gelu",
     "Gemm",
     "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Greater",
+    "GreaterOrEqual",
+    "GroupNormalization",
     "HardSigmoid",
     "HardSwish",
     "Identity",
+    "InstanceNormalization",
     "LSTM",
     "LayerNormalization",
     "LeakyRelu",
+    "Less",
+    "LessOrEqual",
+    "Log",
     "LogSoftmax",
     "MatMul",
+    "Max",
     "MaxPool",
+    "Min",
+    "Mish",
     "Mul",
+    "Neg",
+    "PRelu",
     "Pad",
     "Pow",
+    "Reciprocal",
+    "ReduceL2",
+    "ReduceMax",
     "ReduceMean",
     "ReduceSum",
     "Relu",
     "Reshape",
+    "Resize",
+    "Selu",
     "Sigmoid",
     "Slice",
     "Softmax",
     "Softplus",
+    "Softsign",
     "Split",
     "Sqrt",
     "Squeeze",
@@ -62,6 +85,7 @@ const EVALUATED: &[&str] = &[
     "Tanh",
     "Transpose",
     "Unsqueeze",
+    "Where",
 ];
 
 /// Whether an operator's type is one of those that are evaluated.
@@ -70,8 +94,20 @@ pub(super) fn is_evaluated(operator: &str) -> bool {
 }
 
 /// Operators that want the batch to be the first axis in the file too; all others know of `axes`.
-const BATCH_FIRST: &[&str] =
-    &["AveragePool", "BatchNormalization", "Conv", "Flatten", "GlobalAveragePool", "MaxPool", "Pad"];
+const BATCH_FIRST: &[&str] = &[
+    "AveragePool",
+    "BatchNormalization",
+    "Conv",
+    "ConvTranspose",
+    "Flatten",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "MaxPool",
+    "Pad",
+    "Resize",
+];
 
 /// What a node becomes: an operator over some of the node's inputs, by their places.
 pub(super) struct Converted {
@@ -123,6 +159,26 @@ impl Reading<'_> {
                 low: self.scalar(1)?.unwrap_or(attributes.float("min", f64::NEG_INFINITY)),
                 high: self.scalar(2)?.unwrap_or(attributes.float("max", f64::INFINITY)),
             }),
+            "Selu" => pointwise(PointwiseFunction::Selu {
+                alpha: attributes.float("alpha", 1.673_263_242_354_377_3),
+                gamma: attributes.float("gamma", 1.050_700_987_355_480_5),
+            }),
+            "Celu" => pointwise(PointwiseFunction::Celu { alpha: attributes.float("alpha", 1.0) }),
+            "Mish" => pointwise(PointwiseFunction::Mish),
+            "Softsign" => pointwise(PointwiseFunction::Softsign),
+            "Abs" => pointwise(PointwiseFunction::Abs),
+            "Neg" => pointwise(PointwiseFunction::Negative),
+            "Exp" => pointwise(PointwiseFunction::Exp),
+            "Log" => pointwise(PointwiseFunction::Log),
+            "Reciprocal" => pointwise(PointwiseFunction::Reciprocal),
+            "PRelu" => layer(Prelu::new(self.weights_beside(1, 0)?), &[0]),
+            "Greater" => self.comparison(Comparison::Greater, Comparison::Less),
+            "GreaterOrEqual" => self.comparison(Comparison::GreaterOrEqual, Comparison::LessOrEqual),
+            "Less" => self.comparison(Comparison::Less, Comparison::Greater),
+            "LessOrEqual" => self.comparison(Comparison::LessOrEqual, Comparison::GreaterOrEqual),
+            "Where" => self.choice(),
+            "Max" => self.extreme(ArithmeticFunction::Maximum),
+            "Min" => self.extreme(ArithmeticFunction::Minimum),
             "Add" => self.arithmetic(ArithmeticFunction::Add),
             "Sub" => self.arithmetic(ArithmeticFunction::Subtract),
             "Mul" => self.arithmetic(ArithmeticFunction::Multiply),
@@ -132,6 +188,9 @@ impl Reading<'_> {
             "Dropout" => layer(Identity { kind: "Dropout" }, &[0]),
             "Cast" if is_float(attributes.int("to", 0)) => layer(Identity { kind: "Cast" }, &[0]),
             "Conv" => self.convolution(),
+            "ConvTranspose" => self.transposed_convolution(),
+            "InstanceNormalization" | "GroupNormalization" => self.group_norm(),
+            "Resize" => self.resize(),
             "Gemm" => self.gemm(),
             "BatchNormalization" => self.batch_norm(),
             "MaxPool" => layer(MaxPool::new(self.pool_window()?).map_err(|error| self.at_node(error))?, &[0]),
@@ -140,6 +199,8 @@ impl Reading<'_> {
                 layer(pool.map_err(|error| self.at_node(error))?, &[0])
             }
             "GlobalAveragePool" => layer(Mean::global_average_pool(), &[0]),
+            "GlobalMaxPool" => layer(Largest::global_max_pool(self.rank()?), &[0]),
+            "ReduceMax" => self.reduction(18, largest_over, "the maximum"),
             "ReduceMean" => self.reduction(18, Mean::over, "the mean"),
             "ReduceSum" => self.reduction(13, Mean::sum_over, "the sum"),
             "Sqrt" => pointwise(PointwiseFunction::Sqrt),
@@ -175,7 +236,7 @@ impl Reading<'_> {
         error.at_node(layer_name(self.node)).into()
     }
 
-    fn refused_training(&self) -> LoadError {
+    pub(super) fn refused_training(&self) -> LoadError {
         self.refused("it is in training mode; export the network for inference")
     }
 
@@ -193,7 +254,7 @@ impl Reading<'_> {
     }
 
     /// What is joined place by place must have the batch in one place in the file.
-    fn check_same_axes(&self, inputs: &[usize]) -> Result<(), LoadError> {
+    pub(super) fn check_same_axes(&self, inputs: &[usize]) -> Result<(), LoadError> {
         let mut given = inputs.iter().filter_map(|&nth| self.axes_of(nth));
         let Some(first) = given.next() else { return Ok(()) };
         let is_like_first = |other: &FileAxes| other == first || (other.is_plain() && first.is_plain());
@@ -204,7 +265,12 @@ impl Reading<'_> {
     }
 
     /// A mean or sum over axes; since opset `since` they are an input.
-    fn reduction(&self, since: i64, over: fn(&[isize], bool) -> Mean, what: &str) -> Result<Converted, LoadError> {
+    fn reduction<O: Operator + 'static>(
+        &self,
+        since: i64,
+        over: fn(&[isize], bool) -> O,
+        what: &str,
+    ) -> Result<Converted, LoadError> {
         let keep_dims = self.attributes.int("keepdims", 1) != 0;
         let Some(axes) = self.named_axes(since)?.filter(|axes| !axes.is_empty()) else {
             if self.attributes.int("noop_with_empty_axes", 0) != 0 {
@@ -218,21 +284,6 @@ impl Reading<'_> {
         let of_file = self.axes()?;
         let behind = if keep_dims { of_file.clone() } else { of_file.without(&axes) };
         Ok(Converted { axes: Some(behind), ..layer(over(&ours, keep_dims), &[0])? })
-    }
-
-    fn layer_norm(&self) -> Result<Converted, LoadError> {
-        let (scale, rank) = (self.weights(1)?, self.rank()?);
-        let first = self.file_axis(self.attributes.int("axis", -1))?;
-        for axis in first..rank {
-            self.own_axis(axis)?;
-        }
-        if scale.rank() != rank - first {
-            let reason =
-                format!("its scale has shape {:?}; it needs the {} axes from {first} on", scale.dims(), rank - first);
-            return Err(self.refused(reason));
-        }
-        let norm = LayerNorm::new(scale, self.optional_weights(2)?, self.attributes.float("epsilon", 1e-5));
-        layer(norm.map_err(|error| self.at_node(error))?, &[0])
     }
 
     fn transpose(&self) -> Result<Converted, LoadError> {
@@ -308,15 +359,6 @@ impl Reading<'_> {
         layer(dense.map_err(|error| self.at_node(error))?, &[0])
     }
 
-    fn batch_norm(&self) -> Result<Converted, LoadError> {
-        if self.attributes.int("training_mode", 0) != 0 {
-            return Err(self.refused_training());
-        }
-        let epsilon = self.attributes.float("epsilon", 1e-5);
-        let norm = BatchNorm::new(self.weights(1)?, self.weights(2)?, self.weights(3)?, self.weights(4)?, epsilon);
-        layer(norm.map_err(|error| self.at_node(error))?, &[0])
-    }
-
     fn softmax_axis(&self) -> Result<isize, LoadError> {
         let default = if self.opset < 13 { 1 } else { -1 };
         Ok(self.axis(self.attributes.int("axis", default))? as isize)
@@ -326,8 +368,19 @@ impl Reading<'_> {
     pub(super) fn in_steps(&self) -> Result<Option<Vec<(String, Converted)>>, LoadError> {
         match self.node.op_type.as_str() {
             "Slice" => self.slices().map(Some),
+            "ReduceL2" => self.norm().map(Some),
             _ => self.softmax_over_several_axes(),
         }
+    }
+
+    /// The root of the sum of squares.
+    fn norm(&self) -> Result<Vec<(String, Converted)>, LoadError> {
+        let sum = self.reduction(18, Mean::sum_over, "the norm")?;
+        let axes = sum.axes.clone();
+        let square = layer(Activation::new(PointwiseFunction::Power { exponent: 2.0 }), &[0])?;
+        let root = Converted { axes, ..layer(Activation::new(PointwiseFunction::Sqrt), &[0])? };
+        let steps = [("/Square", square), ("/Sum", sum), ("", root)];
+        Ok(steps.into_iter().map(|(name, step)| (name.to_owned(), step)).collect())
     }
 
     /// Before opset 13 a softmax goes over all axes from its own on as if they were one; where they are several, these
@@ -432,23 +485,8 @@ impl Reading<'_> {
         }
         Ok(shape)
     }
+}
 
-    fn pad(&self) -> Result<Converted, LoadError> {
-        if let Some(mode) = self.attributes.text("mode").filter(|mode| *mode != "constant") {
-            return Err(self.unsupported(format!("Pad by `{mode}`")));
-        }
-        let (pads, rank) = (self.whole(1)?, self.rank()?);
-        let axes = match self.optional_constant(3)? {
-            Some(_) => self.whole(3)?,
-            None => (0..rank as i64).collect(),
-        };
-        if pads.len() != 2 * axes.len() || pads.iter().any(|&pad| !(0..1 << 24).contains(&pad)) {
-            return Err(self.refused(format!("pads {pads:?} for axes {axes:?}; two numbers from 0 an axis are needed")));
-        }
-        let mut padding = vec![(0, 0); rank];
-        for (nth, &axis) in axes.iter().enumerate() {
-            padding[self.axis(axis)?] = (pads[nth] as usize, pads[axes.len() + nth] as usize);
-        }
-        layer(Pad { padding, value: self.scalar(2)?.unwrap_or(0.0) }, &[0])
-    }
+fn largest_over(axes: &[isize], keep_dims: bool) -> Largest {
+    Largest::over(&axes.iter().map(|&axis| axis as usize).collect::<Vec<_>>(), keep_dims)
 }

@@ -40,16 +40,17 @@ impl Reading<'_> {
                 return Err(self.refused(format!("`direction` is `{other}`; {known}")));
             }
         };
+        let recurrent_weight = self.weights(2)?;
+        let n_units = recurrent_weight.dims().last().copied().unwrap_or(0);
         let params = RecurrentParams {
             direction,
             input_weight: self.weights(1)?,
-            recurrent_weight: self.weights(2)?,
+            recurrent_weight,
             bias: self.optional_weights(3)?,
-            initial_hidden: self.initial_state(5, "initial_h")?,
+            initial_hidden: self.initial_state(5, "initial_h", n_units)?,
         };
-        let n_units = params.recurrent_weight.dims().last().copied().unwrap_or(0) as i64;
-        let hidden_size = self.attributes.int("hidden_size", n_units);
-        if hidden_size != n_units {
+        let hidden_size = self.attributes.int("hidden_size", n_units as i64);
+        if hidden_size != n_units as i64 {
             return Err(self.refused(format!("`hidden_size` is {hidden_size} but its weights are for {n_units} units")));
         }
         if !is_lstm {
@@ -60,7 +61,8 @@ impl Reading<'_> {
         if self.optional_constant(7)?.is_some_and(|peepholes| !is_zero(peepholes)) {
             return Err(self.refused("it has peephole weights (input `P`); only layers without them are supported"));
         }
-        let lstm = Lstm::new(params, self.initial_state(6, "initial_c")?).map_err(|error| self.at_node(error))?;
+        let lstm =
+            Lstm::new(params, self.initial_state(6, "initial_c", n_units)?).map_err(|error| self.at_node(error))?;
         Ok(RecurrentLayer { operator: Arc::new(lstm), direction, states: &["cell", "gates"] })
     }
 
@@ -111,7 +113,7 @@ impl Reading<'_> {
     }
 
     /// A constant state before the first step, the same for every input of a batch: `[direction, unit]`.
-    fn initial_state(&self, nth: usize, name: &str) -> Result<Option<Tensor>, LoadError> {
+    fn initial_state(&self, nth: usize, name: &str, n_units: usize) -> Result<Option<Tensor>, LoadError> {
         let known = match self.inputs.get(nth) {
             None | Some(None) => return Ok(None),
             Some(Some(Read::Known(known))) => known,
@@ -128,6 +130,14 @@ impl Reading<'_> {
             return Err(self.refused(reason));
         };
         let state = &state[0];
+        if state.shape[1] != n_units {
+            let reason = format!(
+                "`{name}` has {} units where its weights have {n_units}; layers with projections (`proj_size`) are not \
+                 supported",
+                state.shape[1]
+            );
+            return Err(self.refused(reason));
+        }
         Ok(if is_zero(state) { None } else { Some(tensor(state)?.to_device(&Device::Cpu)?) })
     }
 }

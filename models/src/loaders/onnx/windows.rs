@@ -3,7 +3,7 @@
 use super::operators::{Converted, layer};
 use super::reading::Reading;
 use crate::loaders::LoadError;
-use crate::operators::{Convolution, ConvolutionParams, PoolWindow};
+use crate::operators::{Convolution, ConvolutionParams, PoolWindow, TransposedConvolution};
 
 /// Beyond this, strides and paddings are nonsense.
 const MOST_STEPS: i64 = 1 << 24;
@@ -18,6 +18,26 @@ impl Reading<'_> {
         let groups = usize::try_from(self.attributes.int("group", 1)).unwrap_or(0);
         let params = ConvolutionParams { weight, bias: self.optional_weights(2)?, stride, padding, dilation, groups };
         layer(Convolution::new(params).map_err(|error| self.at_node(error))?, &[0])
+    }
+
+    pub(super) fn transposed_convolution(&self) -> Result<Converted, LoadError> {
+        let weight = self.weights(1)?;
+        let kernel: Vec<usize> = weight.dims().get(2..).unwrap_or_default().to_vec();
+        self.check_spatial(&kernel)?;
+        if self.attributes.ints("output_shape").is_some()
+            || self.attributes.text("auto_pad").is_some_and(|pad| !["", "NOTSET"].contains(&pad))
+        {
+            return Err(self.refused("`output_shape` and `auto_pad` are not supported; `pads` are"));
+        }
+        let (stride, dilation) = (self.per_axis("strides", kernel.len())?, self.per_axis("dilations", kernel.len())?);
+        let padding = self.padding(&kernel, &stride, &dilation)?;
+        let groups = usize::try_from(self.attributes.int("group", 1)).unwrap_or(0);
+        let output_padding = self.attributes.ints("output_padding").unwrap_or_else(|| vec![0; kernel.len()]);
+        let output_padding = output_padding.iter().map(|&padding| usize::try_from(padding)).collect::<Result<_, _>>();
+        let output_padding = output_padding.map_err(|_| self.refused("`output_padding` is negative"))?;
+        let params = ConvolutionParams { weight, bias: self.optional_weights(2)?, stride, padding, dilation, groups };
+        let transposed = TransposedConvolution::new(params, output_padding);
+        layer(transposed.map_err(|error| self.at_node(error))?, &[0])
     }
 
     pub(super) fn pool_window(&self) -> Result<PoolWindow, LoadError> {

@@ -1,0 +1,13 @@
+//! The commands, a file each: arguments in, files and lines out.
+
+pub(crate) mod digits;
+pub(crate) mod prior;
+
+use std::path::PathBuf;
+
+/// `${XDG_CACHE_HOME:-~/.cache}/introspect`, where fetched files lie.
+fn cache_folder() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
+    let set = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty());
+    set.map_or_else(home, PathBuf::from).join("introspect")
+}

@@ -1,0 +1,24 @@
+//! `introspect-train`: one command for each thing that the project trains.
+
+mod commands;
+mod memory;
+
+use clap::Parser;
+
+/// Trains networks that Introspect explains.
+#[derive(Debug, Parser)]
+#[command(version)]
+enum Command {
+    /// A small network for handwritten digits, on true or on permuted labels.
+    Digits(commands::digits::Arguments),
+    /// A denoiser for pictures, the learned prior of feature visualisation.
+    Prior(commands::prior::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    memory::keep_what_is_freed();
+    match Command::parse() {
+        Command::Digits(arguments) => commands::digits::run(&arguments),
+        Command::Prior(arguments) => commands::prior::run(&arguments),
+    }
+}
