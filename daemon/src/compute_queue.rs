@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::errors;
 use crate::interrupt::Token;
 use crate::memory::{Expected, Reserve};
+use crate::wakefulness::Wakefulness;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -116,9 +117,12 @@ impl ComputeQueue {
                 reserve.take();
                 let give_way = of_thread.clone();
                 // On one of the kernels' own threads, which begins by itself what another would have to be woken for.
-                rayon::scope(move |_| match urgency {
-                    Urgency::Interactive => work(),
-                    Urgency::Background => models::pause::with_pauses(Rc::new(move || give_way.give_way()), work),
+                rayon::scope(move |_| {
+                    let _awake = Wakefulness::begin();
+                    match urgency {
+                        Urgency::Interactive => work(),
+                        Urgency::Background => models::pause::with_pauses(Rc::new(move || give_way.give_way()), work),
+                    }
                 });
                 of_thread.lock().is_running = false;
             }

@@ -28,6 +28,7 @@ mod storage;
 mod to_protocol;
 mod trace_cache;
 mod transports;
+mod wakefulness;
 
 use std::io::Write;
 use std::path::Path;

@@ -2,18 +2,20 @@
 //! parameter, a step of the optimiser, and what goes around it (losses, checkpoints, progress, corpora).
 //!
 //! Read `trainer.rs` first, then `network.rs`; each thing that can be trained is a folder or file of its own
-//! (`digits.rs`, `prior.rs`).
+//! (`digits.rs`, `prior.rs`, `speech/`).
 
 pub mod backward;
 pub mod checkpoint;
 pub mod digits;
 pub mod error;
+pub mod folder;
 pub mod losses;
 pub mod network;
 pub mod optimiser;
 pub mod prior;
 pub mod progress;
 pub mod random;
+pub mod speech;
 pub mod trainer;
 pub mod weights_file;
 

@@ -13,6 +13,10 @@ enum Command {
     Digits(commands::digits::Arguments),
     /// A denoiser for pictures, the learned prior of feature visualisation.
     Prior(commands::prior::Arguments),
+    /// A recogniser of letters.
+    Speech(commands::speech::Arguments),
+    /// How many letters a recogniser gets wrong, by voice and corpus.
+    SpeechError(commands::speech_error::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -20,5 +24,7 @@ fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Digits(arguments) => commands::digits::run(&arguments),
         Command::Prior(arguments) => commands::prior::run(&arguments),
+        Command::Speech(arguments) => commands::speech::run(&arguments),
+        Command::SpeechError(arguments) => commands::speech_error::run(&arguments),
     }
 }

@@ -188,6 +188,10 @@ fn architecture_of(params: &LoadParams, description: &ModelDescription) -> Resul
 }
 
 fn zoo_weights(state: &State, entry: &zoo::Entry, params: &LoadParams) -> Result<(Weights, String), ErrorObject> {
+    if let (None, Some(bytes)) = (&params.weights, entry.embedded) {
+        let checkpoint = safetensors::load(&bytes).map_err(|error| errors::of_load(error, entry.name))?;
+        return Ok((Weights::from_checkpoint(checkpoint), blake3::hash(bytes).to_hex().to_string()));
+    }
     let path = match (params.weights.as_deref(), entry.weights_file) {
         (Some("random"), _) => {
             let seed = params.seed.ok_or_else(|| {
@@ -320,7 +324,8 @@ pub(crate) fn list(state: &Arc<State>, _: NoParams, _: &Token) -> Result<Models,
     let of_entry = |entry: &zoo::Entry| ZooEntry {
         name: entry.name.to_owned(),
         summary: entry.summary.to_owned(),
-        has_weights: entry.weights_file.is_some_and(|file| state.config.cache_dir.join(file).exists()),
+        has_weights: entry.embedded.is_some()
+            || entry.weights_file.is_some_and(|file| state.config.cache_dir.join(file).exists()),
         fetch: entry.fetch.map(str::to_owned),
     };
     Ok(Models { models: held.all().iter().map(of_model).collect(), zoo: zoo::entries().iter().map(of_entry).collect() })

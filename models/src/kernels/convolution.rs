@@ -182,23 +182,31 @@ impl<T: Element> ForwardWeights<T> {
     /// # Shapes
     /// - `input`: `[batch, rows, columns, in]`; returns `[batch, output rows, output columns, out]`
     pub(crate) fn convolve(&self, geometry: &Geometry, input: &[T], clamp: Clamp<T>) -> Vec<T> {
-        let mut output = zeros(geometry.n_output_pixels() * geometry.channels_out);
-        if output.is_empty() {
-            return output;
+        let n_numbers = geometry.n_output_pixels() * geometry.channels_out;
+        if n_numbers == 0 {
+            return Vec::new();
         }
         let finish = Finish::clamp(clamp);
         match self {
             ForwardWeights::Depthwise { weights, bias } => {
+                let mut output = zeros(n_numbers);
                 depthwise_forward(geometry, input, weights, bias, finish, &mut output);
+                output
             }
-            ForwardWeights::Groups(groups) => {
-                for (group, weights) in groups.iter().enumerate() {
-                    convolve_group(geometry, group, input, weights, finish, &mut output);
+            ForwardWeights::Groups(groups) => match &groups[..] {
+                [weights] => group_product(geometry, 0, input, weights, finish, |product| product.result(Threads::All)),
+                groups => {
+                    let mut output = zeros(n_numbers);
+                    for (group, weights) in groups.iter().enumerate() {
+                        group_product(geometry, group, input, weights, finish, |product| {
+                            product.run(&mut output, Threads::All);
+                        });
+                    }
+                    output
                 }
-            }
-            ForwardWeights::Runs(weights) => convolve_runs(geometry, input, weights, finish, &mut output),
+            },
+            ForwardWeights::Runs(weights) => convolve_runs(geometry, input, weights, finish),
         }
-        output
     }
 
     /// Bytes held.
@@ -211,23 +219,20 @@ impl<T: Element> ForwardWeights<T> {
     }
 }
 
-fn convolve_group<T: Element>(
+/// Hands over the product that a group of channels comes down to.
+fn group_product<T: Element, R>(
     geometry: &Geometry,
     group: usize,
     input: &[T],
     weights: &Packed<T>,
     finish: Finish<'_, T>,
-    output: &mut [T],
-) {
+    make: impl FnOnce(TapProduct<'_, T, &(dyn Fn(usize, &mut [usize]) + Sync)>) -> R,
+) -> R {
     let (channels, first) = (geometry.channels_in, group * geometry.in_per_group());
     let target = Target::Every { first: group * geometry.out_per_group(), stride: geometry.channels_out };
     let n_rows = geometry.n_output_pixels();
-    if geometry.is_pixelwise() {
-        let places = |row: usize, places: &mut [usize]| places[0] = row * channels + first;
-        return TapProduct { input, weights: weights.right(), n_rows, places, target, finish }
-            .run(output, Threads::All);
-    }
-    let places = |row: usize, places: &mut [usize]| {
+    let of_pixel = |row: usize, places: &mut [usize]| places[0] = row * channels + first;
+    let under_kernel = |row: usize, places: &mut [usize]| {
         let (image, [row, column]) = place(row, geometry.output);
         for (place, [tap_row, tap_column]) in places.iter_mut().zip(geometry.taps()) {
             let read = geometry.read_by(0, row, tap_row).zip(geometry.read_by(1, column, tap_column));
@@ -235,17 +240,12 @@ fn convolve_group<T: Element>(
                 read.map_or(OUTSIDE, |(row, column)| pixel(image, [row, column], geometry.input) * channels + first);
         }
     };
-    TapProduct { input, weights: weights.right(), n_rows, places, target, finish }.run(output, Threads::All);
+    let places: &(dyn Fn(usize, &mut [usize]) + Sync) = if geometry.is_pixelwise() { &of_pixel } else { &under_kernel };
+    make(TapProduct { input, weights: weights.right(), n_rows, places, target, finish })
 }
 
 /// Pixels of few numbers: the runs of pixels under each row of the kernel are its taps, in an image with its padding.
-fn convolve_runs<T: Element>(
-    geometry: &Geometry,
-    input: &[T],
-    weights: &Packed<T>,
-    finish: Finish<'_, T>,
-    output: &mut [T],
-) {
+fn convolve_runs<T: Element>(geometry: &Geometry, input: &[T], weights: &Packed<T>, finish: Finish<'_, T>) -> Vec<T> {
     let channels = geometry.channels_in;
     let extent = |axis: usize| {
         (geometry.output[axis] - 1) * geometry.stride[axis] + (geometry.kernel[axis] - 1) * geometry.dilation[axis] + 1
@@ -260,7 +260,7 @@ fn convolve_runs<T: Element>(
         }
     };
     let (n_rows, target) = (geometry.n_output_pixels(), Target::Every { first: 0, stride: geometry.channels_out });
-    TapProduct { input: &padded, weights: weights.right(), n_rows, places, target, finish }.run(output, Threads::All);
+    TapProduct { input: &padded, weights: weights.right(), n_rows, places, target, finish }.result(Threads::All)
 }
 
 /// Images with as many rows, of as many numbers, as the kernel passes over: with the padding, and without what it does
@@ -397,6 +397,15 @@ impl<T: Element> BackwardWeights<T> {
     /// # Shapes
     /// - `gradient`: `[batch, output rows, output columns, out]`; returns `[batch, rows, columns, in]`
     pub(crate) fn input_gradient(&self, geometry: &Geometry, gradient: &[T], finish: Finish<'_, T>) -> Vec<T> {
+        if let BackwardWeights::Phases(phases) = self
+            && let [(phase, groups)] = &phases[..]
+            && let [weights] = &groups[..]
+            && geometry.stride == [1, 1]
+        {
+            return phase_product(geometry, phase, 0, weights, gradient, finish, |product| {
+                product.result(Threads::All)
+            });
+        }
         let mut input = zeros(geometry.n_input_pixels() * geometry.channels_in);
         match self {
             BackwardWeights::Depthwise(phases) => {
@@ -407,7 +416,9 @@ impl<T: Element> BackwardWeights<T> {
             BackwardWeights::Phases(phases) => {
                 for (phase, groups) in phases {
                     for (group, weights) in groups.iter().enumerate() {
-                        phase_gradient(geometry, phase, group, weights, gradient, finish, &mut input);
+                        phase_product(geometry, phase, group, weights, gradient, finish, |product| {
+                            product.run(&mut input, Threads::All);
+                        });
                     }
                 }
             }
@@ -426,15 +437,16 @@ impl<T: Element> BackwardWeights<T> {
     }
 }
 
-fn phase_gradient<T: Element>(
+/// Hands over the product that the pixels of a phase come down to.
+fn phase_product<T: Element, R>(
     geometry: &Geometry,
     phase: &Phase,
     group: usize,
     weights: &Packed<T>,
     gradient: &[T],
     finish: Finish<'_, T>,
-    input: &mut [T],
-) {
+    make: impl FnOnce(TapProduct<'_, T, &(dyn Fn(usize, &mut [usize]) + Sync)>) -> R,
+) -> R {
     let (first, lengths) = phase.inputs(geometry);
     let n_rows = geometry.batch * lengths[0] * lengths[1];
     let pixel_of = |row: usize| {
@@ -467,8 +479,7 @@ fn phase_gradient<T: Element>(
             });
         }
     };
-    let product = TapProduct { input: gradient, weights: weights.right(), n_rows, places, target, finish };
-    product.run(input, Threads::All);
+    make(TapProduct { input: gradient, weights: weights.right(), n_rows, places: &places, target, finish })
 }
 
 /// A band of input rows a task: the patches of each row of output pixels above it, added into zeros.

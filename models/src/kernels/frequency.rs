@@ -40,6 +40,9 @@ pub(crate) struct Sequence {
 /// How many multiplications a weight is worth that has to be fetched from memory.
 const FETCH: usize = 24;
 
+/// Blocks of a gradient that are multiplied with a frequency's weights together.
+const BLOCKS_TOGETHER: usize = 48;
+
 impl Sequence {
     /// Kernel frames once the stride is folded into the channels.
     fn folded_kernel(&self) -> usize {
@@ -212,7 +215,7 @@ impl<T: Element> FrequencyWeights<T> {
         let place = |input: usize, out: usize| (input / channels, out * channels + input % channels);
         let (block, n_frames) = (sequence.block(), sequence.folded_kernel());
         let half = block / 2;
-        let n_taps = |frequency: usize| if frequency == 0 || frequency == half { 1 } else { 2 };
+        let n_taps = |frequency: usize| n_waves(block, frequency);
         let mut frequencies: Vec<Packed<T>> =
             (0..=half).map(|frequency| Packed::zeros([n_taps(frequency), ins, outs])).collect();
         let of_kernel = waves(0..block, 0..n_frames, block);
@@ -404,8 +407,7 @@ impl<T: Element> FrequencyWeights<T> {
         let mut rest = products;
         let mut of_frequencies = Vec::with_capacity(half + 1);
         for frequency in 0..=half {
-            let n_waves = if frequency == 0 || frequency == half { 1 } else { 2 };
-            let (own, behind) = rest.split_at_mut(n_waves * of_component);
+            let (own, behind) = rest.split_at_mut(n_waves(self.block, frequency) * of_component);
             of_frequencies.push(own);
             rest = behind;
         }
@@ -450,40 +452,21 @@ impl<T: Element> FrequencyWeights<T> {
         let mut products = vec![T::zero(); self.block * n_blocks * ins + columns_read::<T>(ins)];
         let of_frequencies = self.by_frequency(&mut products, n_blocks * ins);
         of_frequencies.into_par_iter().zip(&self.frequencies).enumerate().for_each(|(frequency, (output, weights))| {
-            let n_waves = output.len() / (n_blocks * ins);
-            let (n_columns, n_steps) = (n_waves * n_blocks, columns_read::<T>(outs));
-            let stride = columns_read::<T>(n_columns);
-            let mut arrived = vec![T::zero(); n_steps * stride];
-            let arriving = |column: usize| {
-                let component = first_component(frequency) + column / n_blocks;
-                &spectrum[(column % n_blocks * self.block + component) * outs..][..outs]
-            };
-            turn(arriving, n_columns, &mut arrived, stride);
-            let no_bias = vec![T::zero(); stride];
-            let right = Right::matrix(&arrived, stride, [n_steps, n_columns], &no_bias).in_taps(n_steps / T::width());
-            let mut sums = zeros(n_waves * ins * n_columns);
-            TapProduct {
-                input: weights.numbers(),
-                weights: right,
-                n_rows: n_waves * ins,
-                places: |row, places: &mut [usize]| weights.registers_of_row(row / ins, row % ins, places),
-                target: Target::Every { first: 0, stride: n_columns },
-                finish: Finish::none(),
-            }
-            .run(&mut sums, Threads::One);
-            for (row, output) in output.chunks_exact_mut(ins).enumerate() {
-                let cosines = sums.chunks_exact(n_columns).take(ins);
-                let sines = sums.chunks_exact(n_columns).skip(ins);
-                let pairs = output.iter_mut().zip(cosines);
-                match n_waves {
-                    1 => pairs.for_each(|(number, cosines)| *number = cosines[row]),
-                    _ if row < n_blocks => pairs.zip(sines).for_each(|((number, cosines), sines)| {
-                        *number = cosines[row] + sines[n_blocks + row];
-                    }),
-                    _ => pairs.zip(sines).for_each(|((number, cosines), sines)| {
-                        *number = cosines[row] - sines[row - n_blocks];
-                    }),
-                }
+            // A component's rows of the output; a few blocks at a time, so that sums stay in a core's cache.
+            let mut waves: Vec<&mut [T]> =
+                output.chunks_mut(n_blocks * ins).take(n_waves(self.block, frequency)).collect();
+            for first in (0..n_blocks).step_by(BLOCKS_TOGETHER) {
+                let n_together = BLOCKS_TOGETHER.min(n_blocks - first);
+                let arriving = |column: usize| {
+                    let (block, component) =
+                        (first + column % n_together, first_component(frequency) + column / n_together);
+                    &spectrum[(block * self.block + component) * outs..][..outs]
+                };
+                let sums =
+                    product_from_the_left(weights, [waves.len() * ins, outs], waves.len() * n_together, arriving);
+                let mut outputs = waves.iter_mut().map(|wave| &mut wave[first * ins..(first + n_together) * ins]);
+                let (of_cosine, of_sine) = (outputs.next().expect("a frequency has a cosine"), outputs.next());
+                join_waves(&sums, n_together, of_cosine, of_sine);
             }
         });
         products
@@ -506,6 +489,67 @@ impl<T: Element> FrequencyWeights<T> {
         let target = Target::Every { first: 0, stride: outs };
         let (input, n_rows, finish) = (&transforms.back[..], output.len() / outs, Finish::clamp(clamp));
         TapProduct { input, weights, n_rows, places, target, finish }.run(output, Threads::One);
+    }
+}
+
+/// How many waves a frequency has: the first and the last have no sine.
+fn n_waves(block: usize, frequency: usize) -> usize {
+    if frequency == 0 || frequency == block / 2 { 1 } else { 2 }
+}
+
+/// All rows of a frequency's weights times what arrives.
+///
+/// # Shapes
+/// - `rows`: how many there are, and how many numbers each has
+/// - `arriving(column)` is as long as a row; returns `[row, column]`
+fn product_from_the_left<'a, T: Element>(
+    weights: &Packed<T>,
+    [n_rows, length]: [usize; 2],
+    n_columns: usize,
+    arriving: impl Fn(usize) -> &'a [T],
+) -> Vec<T> {
+    let mut arrived = Packed::zeros([columns_read::<T>(length) / T::width(), T::width(), n_columns]);
+    for panel in arrived.panels_mut() {
+        turn(|column| arriving(panel.columns.start + column), panel.columns.len(), panel.numbers, panel.width);
+    }
+    let of_wave = weights.length();
+    TapProduct {
+        input: weights.numbers(),
+        weights: arrived.right(),
+        n_rows,
+        places: |row, places: &mut [usize]| weights.registers_of_row(row / of_wave, row % of_wave, places),
+        target: Target::Every { first: 0, stride: n_columns },
+        finish: Finish::none(),
+    }
+    .result(Threads::One)
+}
+
+/// The waves of the gradient from the products of the weights' waves with those that arrived:
+/// `C = C_w C + S_w S`, `S = C_w S - S_w C`.
+///
+/// # Shapes
+/// - `sums`: `[weights' wave, channel, arrived wave, block]`; `of_cosine`, `of_sine`: `[block, channel]`
+fn join_waves<T: Element>(sums: &[T], n_blocks: usize, of_cosine: &mut [T], of_sine: Option<&mut [T]>) {
+    /// Channels whose sums are read together, a register's worth of blocks each.
+    const CHANNELS: usize = 16;
+    let channels = of_cosine.len() / n_blocks;
+    let Some(of_sine) = of_sine else {
+        for (channel, sums) in sums.chunks_exact(n_blocks).enumerate() {
+            of_cosine[channel..].iter_mut().step_by(channels).zip(sums).for_each(|(number, sum)| *number = *sum);
+        }
+        return;
+    };
+    let (by_cosine, by_sine) = sums.split_at(sums.len() / 2);
+    for first in (0..channels).step_by(CHANNELS) {
+        let until = channels.min(first + CHANNELS);
+        let rows = of_cosine.chunks_exact_mut(channels).zip(of_sine.chunks_exact_mut(channels));
+        for (block, (cosines, sines)) in rows.enumerate() {
+            for channel in first..until {
+                let (cosine, sine) = (channel * 2 * n_blocks + block, channel * 2 * n_blocks + n_blocks + block);
+                cosines[channel] = by_cosine[cosine] + by_sine[sine];
+                sines[channel] = by_cosine[sine] - by_sine[cosine];
+            }
+        }
     }
 }
 

@@ -28,8 +28,10 @@ pub struct Entry {
     pub build: fn(&mut Weights) -> Result<Graph, LoadError>,
     /// How files become its input, what its classes are called.
     pub description: fn() -> ModelDescription,
-    /// The file of trained weights within the cache folder, where there are any.
+    /// The file of trained weights within the cache folder, where there is one.
     pub weights_file: Option<&'static str>,
+    /// Trained weights (safetensors) that come with the program.
+    pub embedded: Option<&'static [u8]>,
     /// The command that fetches them.
     pub fetch: Option<&'static str>,
 }
@@ -42,6 +44,7 @@ const ENTRIES: &[Entry] = &[
         description: efficientnet_lite0_description,
         weights_file: Some("models/efficientnet-lite0.pth"),
         fetch: Some("scripts/fetch-models"),
+        embedded: None,
     },
     Entry {
         name: "vgg16",
@@ -50,6 +53,7 @@ const ENTRIES: &[Entry] = &[
         description: || torchvision("vgg16"),
         weights_file: None,
         fetch: None,
+        embedded: None,
     },
     Entry {
         name: "resnet18",
@@ -58,6 +62,7 @@ const ENTRIES: &[Entry] = &[
         description: || torchvision("resnet18"),
         weights_file: None,
         fetch: None,
+        embedded: None,
     },
     Entry {
         name: "resnet50",
@@ -66,6 +71,7 @@ const ENTRIES: &[Entry] = &[
         description: || torchvision("resnet50"),
         weights_file: None,
         fetch: None,
+        embedded: None,
     },
     Entry {
         name: "wav2letter",
@@ -74,6 +80,16 @@ const ENTRIES: &[Entry] = &[
         description: || letters("wav2letter", 128),
         weights_file: None,
         fetch: None,
+        embedded: None,
+    },
+    Entry {
+        name: "wav2letter-small",
+        summary: "Wav2Letter's shape, narrower: 40 mel bands in, 29 letters out, 4.3 million parameters, trained by `introspect-train speech`",
+        build: wav2letter::build_small,
+        description: || letters("wav2letter-small", 40),
+        weights_file: None,
+        fetch: None,
+        embedded: None,
     },
     Entry {
         name: "wav2letter-torchaudio",
@@ -82,6 +98,7 @@ const ENTRIES: &[Entry] = &[
         description: || letters("wav2letter-torchaudio", 128),
         weights_file: None,
         fetch: None,
+        embedded: None,
     },
     Entry {
         name: "digits-cnn",
@@ -90,6 +107,7 @@ const ENTRIES: &[Entry] = &[
         description: digits_cnn_description,
         weights_file: None,
         fetch: None,
+        embedded: None,
     },
     Entry {
         name: "denoising-autoencoder",
@@ -98,6 +116,7 @@ const ENTRIES: &[Entry] = &[
         description: denoising_autoencoder_description,
         weights_file: None,
         fetch: None,
+        embedded: None,
     },
 ];
 
@@ -238,6 +257,8 @@ mod tests {
     fn wav2letter_gives_a_letter_for_two_frames() {
         let graph = random("wav2letter");
         has(&graph, 24_662_529, &[("conv1", &[250, 500]), ("conv9", &[2000, 500]), ("conv11", &[29, 500])]);
+        let small = random("wav2letter-small");
+        has(&small, 4_297_565, &[("conv1", &[144, 500]), ("conv9", &[576, 500]), ("conv11", &[29, 500])]);
         let field = receptive_field(&graph, graph.logits().node).unwrap().unwrap()[0];
         assert_eq!((field.size, field.stride), (194, 2));
         let shapes = graph.shapes(&[vec![1, 128, 731]]).unwrap();

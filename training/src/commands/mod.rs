@@ -2,6 +2,8 @@
 
 pub(crate) mod digits;
 pub(crate) mod prior;
+pub(crate) mod speech;
+pub(crate) mod speech_error;
 
 use std::path::PathBuf;
 

@@ -44,7 +44,7 @@ impl Normalization {
     }
 
     /// Normalises `[frame, band]` in place.
-    pub(super) fn apply(&self, numbers: &mut [f32], n_bands: usize) {
+    pub fn apply(&self, numbers: &mut [f32], n_bands: usize) {
         let (mean, std) = match self {
             Normalization::None => return,
             Normalization::Utterance => {

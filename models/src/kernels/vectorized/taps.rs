@@ -144,6 +144,11 @@ impl<T: Element> Packed<T> {
         }
     }
 
+    /// Steps of a tap.
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+
     fn depth(&self) -> usize {
         self.n_taps * self.length
     }
@@ -181,12 +186,6 @@ impl<'a, T: Element> Right<'a, T> {
         assert!(length > 0 && (length - 1) * row_stride + n_read <= numbers.len(), "the matrix ends within a register");
         assert!(bias.len() >= n_read, "a bias for every column that is read");
         Right { numbers, bias, n_taps: 1, length, n_columns, layout: RightLayout::Rows { stride: row_stride } }
-    }
-
-    /// The same with its rows dealt out to taps that the left side reads each by itself.
-    pub(crate) fn in_taps(self, n_taps: usize) -> Right<'a, T> {
-        assert!(self.depth().is_multiple_of(n_taps), "taps of one length");
-        Right { n_taps, length: self.depth() / n_taps, ..self }
     }
 
     fn depth(&self) -> usize {
@@ -235,6 +234,9 @@ impl Target<'_> {
 
     /// Fails unless rows of this length lie apart from each other and within the output.
     fn check(&self, n_rows: usize, length: usize, output: usize) {
+        if n_rows == 0 || length == 0 {
+            return;
+        }
         let is_apart = match self {
             Target::Every { stride, .. } => n_rows == 1 || *stride >= length,
             Target::Listed(places) => {
@@ -267,13 +269,37 @@ pub(crate) struct TapProduct<'a, T, P> {
 impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
     /// Makes it; what no row covers of the output stays as it is.
     pub(crate) fn run(&self, output: &mut [T], threads: Threads) {
+        self.target.check(self.n_rows, self.weights.n_columns, output.len());
+        // SAFETY: `Target::check` has seen that every row lies within the output.
+        unsafe { self.run_at(output.as_mut_ptr(), threads) }
+    }
+
+    /// Makes it as an output of its own, rows one behind the other; nothing has to be cleared for it.
+    ///
+    /// # Panics
+    /// Where the target is another.
+    pub(crate) fn result(&self, threads: Threads) -> Vec<T> {
+        let n = self.n_rows * self.weights.n_columns;
+        let is_whole = matches!(self.target, Target::Every { first: 0, stride } if stride == self.weights.n_columns);
+        assert!(is_whole, "rows lie one behind the other");
+        let mut output = Vec::with_capacity(n);
+        // SAFETY: there is room for every row, and once all are made each of its columns is written.
+        unsafe {
+            self.run_at(output.as_mut_ptr(), threads);
+            output.set_len(n);
+        }
+        output
+    }
+
+    /// # Safety
+    /// Every row of the target must lie within what `output` points to, and nobody else may use that meanwhile.
+    unsafe fn run_at(&self, output: *mut T, threads: Threads) {
         let n_columns = self.weights.n_columns;
         if self.n_rows == 0 || n_columns == 0 {
             return;
         }
-        self.target.check(self.n_rows, n_columns, output.len());
         let zeros = vec![T::zero(); self.weights.length];
-        let output = SharedOutput(output.as_mut_ptr());
+        let output = SharedOutput(output);
         let n_products = self.n_rows * self.weights.depth() * n_columns;
         if threads == Threads::One || n_products < WORTH_SHARING {
             return self.in_blocks().for_each(|rows| self.block(&zeros, rows, 0..self.weights.n_panels(), &output));
@@ -328,7 +354,7 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
                 }
             }
             let target = self.target.of(row);
-            // SAFETY: `Target::check` has seen that every row lies within the output.
+            // SAFETY: every row of the target lies within the output (`run_at`).
             targets.push(unsafe { output.0.add(target) });
             if let Some(gate) = &self.finish.gate {
                 gates.push(gate.at(target, self.weights.n_columns));
@@ -353,8 +379,8 @@ fn panel_parts(n_panels: usize, n_blocks: usize) -> Vec<std::ops::Range<usize>> 
 /// The output's beginning, for threads that write to disjoint parts of it.
 struct SharedOutput<T>(*mut T);
 
-// SAFETY: `TapProduct::run` borrows the output mutably while threads hold this, and each writes rows and panels that no
-// other has (`Target::check`).
+// SAFETY: nobody else uses the output while threads hold this (`TapProduct::run_at`), and each writes rows and panels that
+// no other has.
 unsafe impl<T: Send> Sync for SharedOutput<T> {}
 
 /// Some rows times some panels.
