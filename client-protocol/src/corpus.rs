@@ -4,6 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::common::{Settings, WorkOptions};
+use crate::model::Letter;
+
 /// Which corpus to load.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CorpusLoadParams {
@@ -32,6 +35,102 @@ pub struct CorpusDescribeParams {
 
 fn ten() -> usize {
     10
+}
+
+/// Whose transcripts are laid over their sounds, by which recogniser.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AnnotateParams {
+    /// How the work is done.
+    #[serde(flatten)]
+    pub work: WorkOptions,
+    /// A model's id or name; one that gives transcripts.
+    pub model: String,
+    /// An id or name that `corpus.load` gave.
+    pub corpus: String,
+    /// Whether each letter gets the phonemes that it stands for, out of a dictionary.
+    #[serde(default = "yes")]
+    pub phonemes: bool,
+    /// The absolute path of a dictionary as CMUdict is written (default: CMUdict, from the cache folder).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dictionary: Option<String>,
+    /// How many utterances are listed.
+    #[serde(default = "ten")]
+    pub items: usize,
+    /// How many are left out before.
+    #[serde(default)]
+    pub offset: usize,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Transcripts laid over their sounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Annotated {
+    /// The corpus.
+    pub corpus: String,
+    /// The recogniser.
+    pub model: String,
+    /// How many utterances were aligned.
+    pub utterances: usize,
+    /// How many were not.
+    pub skipped: usize,
+    /// The first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_files: Vec<DamagedFile>,
+    /// The aligner's score: the mean logarithm of the probability of a best path, for a letter.
+    pub log_probability: f64,
+    /// How many different words the dictionary lacks.
+    pub unknown_words: usize,
+    /// The first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_unknown_words: Vec<String>,
+    /// How letters lie beside the phones whose times the corpus knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
+    /// Some of the utterances.
+    pub items: Vec<AnnotatedItem>,
+    /// What was done.
+    pub settings: Settings,
+}
+
+/// How letters lie beside phones whose times are known: from middle to middle.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Agreement {
+    /// Letters whose phoneme was found among the phones.
+    pub letters: usize,
+    /// The median of how much later the letter is (s).
+    pub median_offset: f64,
+    /// The share that lies within 50 ms.
+    pub within_50_ms: f64,
+}
+
+/// An utterance with the place of each letter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AnnotatedItem {
+    /// Its name.
+    pub id: String,
+    /// As it was understood.
+    pub transcript: String,
+    /// The logarithm of the probability of the best path that writes it.
+    pub log_probability: f64,
+    /// Each letter.
+    pub letters: Vec<AnnotatedLetter>,
+}
+
+/// A letter with what it stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AnnotatedLetter {
+    /// Where it lies.
+    #[serde(flatten)]
+    pub letter: Letter,
+    /// Its phonemes in ARPAbet; none where it is silent or its word unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phonemes: Vec<String>,
+    /// How well letter and phonemes go together: the logarithm of the pair's probability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
 }
 
 /// A corpus that is held.

@@ -265,6 +265,12 @@ methods! {
     /// Describes a corpus: its utterances or images, hours, groups, what is damaged.
     CorpusDescribe = "corpus.describe"(corpus::CorpusDescribeParams) -> corpus::DescribedCorpus, main Some("corpus"),
         example r#"{"corpus": "dev", "group_by": "speaker", "items": 3}"#;
+    /// Lays the transcripts of a corpus over its sounds: where each letter is spoken, and which phonemes it stands for.
+    ///
+    /// CTC's most probable paths (Graves et al. 2006); letters and phonemes by Needleman and Wunsch 1970, with scores
+    /// estimated from the dictionary. Where the corpus knows phone times, how well letters agree with them.
+    CorpusAnnotate = "corpus.annotate"(corpus::AnnotateParams) -> corpus::Annotated, main Some("corpus"),
+        example r#"{"model": "wav2letter-small", "corpus": "dev", "items": 3}"#;
     /// Lists jobs.
     JobList = "job.list"(NoParams) -> job::Jobs, main None, example "{}";
     /// Says where a job stands: how far it is while it runs, its result once it is done.

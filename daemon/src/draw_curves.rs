@@ -76,7 +76,7 @@ pub(crate) fn of_pairs(
         .map(|view| (of_view(view), view.shape().to_vec()))
         .collect();
     let maps: Vec<Map<'_>> = numbers.iter().map(|(numbers, shape)| map(numbers, shape)).collect();
-    drawn(pictures::grid(&maps, &names, &options), &options)
+    drawn(pictures::grid_of_groups(&maps, &names, 2, &options), &options)
 }
 
 fn map<'a>(values: &'a [f32], shape: &[usize]) -> Map<'a> {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use models::speech::LanguageModel;
+use models::speech::{Dictionary, LanguageModel};
 
 use crate::ascents::Ascents;
 use crate::compute_queue::ComputeQueue;
@@ -55,6 +55,8 @@ pub(crate) struct State {
     corpora: Mutex<Corpora>,
     /// The language model that was read last, with its file's hash.
     pub(crate) language_model: Mutex<Option<(String, Arc<LanguageModel>)>>,
+    /// The dictionary that was read last, with its file's hash.
+    pub(crate) dictionary: Mutex<Option<(String, Arc<Dictionary>)>>,
     /// Held while a model loads, so that two requests for one do the work once.
     pub(crate) loading: Mutex<()>,
 }
@@ -84,6 +86,7 @@ impl State {
             inputs: Mutex::default(),
             corpora: Mutex::default(),
             language_model: Mutex::default(),
+            dictionary: Mutex::default(),
             loading: Mutex::default(),
             config,
         })

@@ -24,12 +24,12 @@ fn features_are_torchaudios() {
         let expected: Vec<f32> =
             reference.data().chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
         let largest = expected.iter().fold(0.0f32, |largest, number| largest.max(number.abs()));
-        let pairs = features.numbers.iter().zip(&expected);
-        let furthest = pairs.map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max);
-        println!("{name}: {:.1e} of the largest", furthest / largest);
-        // Bins 100 dB below the loudest hold the rounding of single precision alone, on either side.
-        let tolerance = if name == "128 bands" { 1e-3 } else { 1e-4 };
-        assert!(furthest <= tolerance * largest, "{name}: {furthest} of {largest}");
+        for (found, expected) in features.numbers.iter().zip(&expected) {
+            // Levels below -80 dB, 100 dB under the loudest, hold the rounding of single precision: torchaudio's own are up
+            // to 5e-4 of the largest away from the definition in double precision there.
+            let tolerance = if *expected < -80.0 { 1e-3 } else { 1e-4 };
+            assert!((found - expected).abs() <= tolerance * largest, "{name}: {found} is not {expected}");
+        }
     }
 }
 

@@ -10,6 +10,11 @@ const MOST: usize = 256;
 
 /// Maps in rows, each under its name; what is beyond 256 is left out, which the title should say.
 pub fn grid(maps: &[Map<'_>], names: &[String], options: &Options) -> Result<Picture> {
+    grid_of_groups(maps, names, 1, options)
+}
+
+/// The same, where so many that follow each other stay in one row.
+pub fn grid_of_groups(maps: &[Map<'_>], names: &[String], group: usize, options: &Options) -> Result<Picture> {
     maps.iter().try_for_each(Map::check)?;
     let first = maps.first().ok_or(PictureError::Empty)?;
     let maps = &maps[..maps.len().min(MOST)];
@@ -18,7 +23,8 @@ pub fn grid(maps: &[Map<'_>], names: &[String], options: &Options) -> Result<Pic
         options.colormap.unwrap_or(if is_signed(&all) { crate::Colormap::Diverging } else { crate::Colormap::Viridis });
     let limits = Limits::of(&all, colormap);
     let ratio = first.rows as f64 / first.columns.max(1) as f64;
-    let columns = ((maps.len() as f64 * ratio * 1.5).sqrt().ceil() as usize).clamp(1, 16);
+    let columns =
+        ((maps.len() as f64 * ratio * 1.5).sqrt().ceil() as usize).clamp(1, 16).next_multiple_of(group.max(1));
     let panel = |(nth, map): (usize, &Map<'_>)| Panel {
         image: map.colored(colormap, limits),
         title: names.get(nth).map_or("", String::as_str),

@@ -21,7 +21,7 @@ pub use bar_chart::bar_chart;
 pub use colormap::{COLORMAP_NAMES, Colormap};
 pub use curves::{Curve, curves};
 pub use figure::Letter;
-pub use grid::grid;
+pub use grid::{grid, grid_of_groups};
 pub use heat_map::{Map, heat_map};
 pub use image::{Rgb, RgbImage};
 pub use layer_curves::{LayerCurve, layer_curves};

@@ -98,6 +98,31 @@ fn a_transcript_has_a_letter_for_each_character() {
     }
 }
 
+/// Letters left out, put in or mistaken (Levenshtein 1966).
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut above: Vec<usize> = (0..=right.len()).collect();
+    for (row, from) in left.chars().enumerate() {
+        let mut line = vec![row + 1];
+        for (column, to) in right.iter().enumerate() {
+            let replaced = above[column] + usize::from(from != *to);
+            line.push(replaced.min(line[column] + 1).min(above[column + 1] + 1));
+        }
+        above = line;
+    }
+    above[right.len()]
+}
+
+#[test]
+fn the_recogniser_that_comes_with_the_program_writes_down_a_voice_it_has_not_heard() {
+    let daemon = Daemon::start(&[]);
+    daemon.result("model.load", json!({"source": "wav2letter-small"}));
+    let heard = daemon.result("model.predict", json!({"model": "wav2letter-small", "input": speech()}));
+    let (said, written) = ("she should not think herself very well used", heard["transcript"].as_str().unwrap());
+    let errors = distance(said, written);
+    assert!(errors <= said.len() / 2, "{errors} errors in `{written}`");
+}
+
 #[test]
 fn a_known_transcript_is_laid_over_its_sound() {
     let daemon = daemon();
@@ -210,6 +235,29 @@ fn a_corpus_is_read_as_it_lies_and_what_is_damaged_is_named() {
     // An item's path is an input as it is.
     daemon.result("model.predict", json!({"model": "speech", "input": item["path"]}));
     assert_eq!(daemon.result("corpus.list", json!({}))["corpora"][0]["name"], "tiny");
+    let words = daemon.folder().join("words.dict");
+    let entries =
+        "she SH IY1\nshould SH UH1 D\nnot N AA1 T\nthink TH IH1 NG K\nvery V EH1 R IY0\nwell W EH1 L\nused Y UW1 Z D\n";
+    std::fs::write(&words, entries).unwrap();
+    let annotate = |dictionary: &str| json!({"model": "speech", "corpus": "tiny", "dictionary": dictionary});
+    let annotated = daemon.result("corpus.annotate", annotate(&words.display().to_string()));
+    assert_eq!((&annotated["utterances"], &annotated["skipped"]), (&json!(1), &json!(0)));
+    assert_eq!(annotated["first_unknown_words"], json!(["herself"]));
+    let letters = annotated["items"][0]["letters"].as_array().unwrap();
+    assert_eq!(letters.len(), "she should not think herself very well used".len());
+    let phonemes_of = |range: std::ops::Range<usize>| -> Vec<&str> {
+        let of_letters = letters[range].iter().flat_map(|letter| letter["phonemes"].as_array());
+        of_letters.flatten().map(|phoneme| phoneme.as_str().unwrap()).collect()
+    };
+    assert_eq!(phonemes_of(0..10), ["SH", "IY", "SH", "UH", "D"]);
+    assert!(phonemes_of(21..28).is_empty(), "herself");
+    assert!(letters.windows(2).all(|pair| pair[0]["start"].as_f64() <= pair[1]["start"].as_f64()));
+    // All phonemes of known words are among the phones whose times the corpus has.
+    assert!(annotated["agreement"]["letters"].as_u64().unwrap() >= 15, "{}", annotated["agreement"]);
+    assert!(daemon.refusal("corpus.annotate", annotate("/no/such.dict")).contains("/no/such.dict"));
+    std::fs::write(&words, "she\n").unwrap();
+    let message = daemon.refusal("corpus.annotate", annotate(&words.display().to_string()));
+    assert!(message.contains("line 1 is no `word PHONEME PHONEME …`"), "{message}");
     let refused = |params: Value| daemon.refusal("corpus.describe", params);
     assert!(refused(json!({"corpus": "tyni"})).contains("no corpus `tyni`"));
     assert!(refused(json!({"corpus": "tiny", "group_by": "age"})).contains("it has chapter, part, speaker"));

@@ -139,22 +139,30 @@ pub(crate) fn trace(
     keep: &[Outlet],
     token: &Token,
 ) -> Result<Arc<Trace>, ErrorObject> {
-    let graph = &model.graph;
-    let of_model = |error| errors::of_model(error, Some(graph));
     let ids: Vec<&str> = held.iter().map(|held| held.id.as_str()).collect();
     let key = TraceKey { model: model.id.clone(), input: ids.join("+") };
-    let record = || {
-        let given: Vec<Vec<usize>> = prepared.iter().map(|prepared| prepared.value.shape().to_vec()).collect();
-        let shapes = graph.shapes(&given).map_err(of_model)?;
-        let numbers: usize = shapes.iter().flatten().map(|shape| shape.iter().product::<usize>()).sum();
-        refuse_beyond(numbers.saturating_mul(4), state.config.limits.query_bytes, "the activations of this input")?;
-        let values = prepared.iter().map(|prepared| prepared.value.to_dtype(graph.dtype()));
-        let values = values.collect::<models::Result<Vec<_>>>().map_err(of_model)?;
-        let trace = Trace::record_keeping(graph, &values, keep, token).map_err(of_model)?;
-        state.counters.forward_passes.fetch_add(1, Ordering::Relaxed);
-        Ok(trace)
-    };
-    state.traces.get_or_record(&key, record)
+    state.traces.get_or_record(&key, || evaluated(state, model, prepared, keep, token))
+}
+
+/// What the model computes of an input; kept by nobody, for who goes through many.
+pub(crate) fn evaluated(
+    state: &State,
+    model: &HeldModel,
+    prepared: &[Arc<PreparedInput>],
+    keep: &[Outlet],
+    token: &Token,
+) -> Result<Trace, ErrorObject> {
+    let graph = &model.graph;
+    let of_model = |error| errors::of_model(error, Some(graph));
+    let given: Vec<Vec<usize>> = prepared.iter().map(|prepared| prepared.value.shape().to_vec()).collect();
+    let shapes = graph.shapes(&given).map_err(of_model)?;
+    let numbers: usize = shapes.iter().flatten().map(|shape| shape.iter().product::<usize>()).sum();
+    refuse_beyond(numbers.saturating_mul(4), state.config.limits.query_bytes, "the activations of this input")?;
+    let values = prepared.iter().map(|prepared| prepared.value.to_dtype(graph.dtype()));
+    let values = values.collect::<models::Result<Vec<_>>>().map_err(of_model)?;
+    let trace = Trace::record_keeping(graph, &values, keep, token).map_err(of_model)?;
+    state.counters.forward_passes.fetch_add(1, Ordering::Relaxed);
+    Ok(trace)
 }
 
 /// A layer's value of a trace.

@@ -2,6 +2,7 @@
 //! in `explainer.rs`, is all that is served.
 
 mod activation;
+mod annotation;
 pub(crate) mod asked;
 mod attribution;
 mod corpus;
@@ -98,6 +99,7 @@ const HANDLERS: &[Handler] = handlers! {
     CorpusLoad in Files by corpus::load;
     CorpusList in Immediate by corpus::list;
     CorpusDescribe in Immediate by corpus::describe;
+    CorpusAnnotate in Compute by annotation::annotate;
     JobList in Immediate by job::list;
     JobGet in Immediate by job::get;
     JobCancel in Immediate by job::cancel;

@@ -26,7 +26,7 @@ pub(crate) struct Classes {
 }
 
 impl Classes {
-    fn of(model: &HeldModel, trace: &Trace) -> Result<Classes, ErrorObject> {
+    pub(crate) fn of(model: &HeldModel, trace: &Trace) -> Result<Classes, ErrorObject> {
         let logits = asked::value(trace, model.graph.logits())?;
         let scores = introspection::Scores::read(&logits, model.output_axes, 0)
             .map_err(|error| errors::of_introspection(error, &model.graph))?;
@@ -35,7 +35,7 @@ impl Classes {
         Ok(Classes { n_classes: numbers.len() / scores.n_places().max(1), numbers })
     }
 
-    fn frames(&self) -> Frames<'_> {
+    pub(crate) fn frames(&self) -> Frames<'_> {
         Frames::new(&self.numbers, self.n_classes)
     }
 }
@@ -163,7 +163,12 @@ fn text(alphabet: &Alphabet, heard: &[Heard]) -> String {
 }
 
 /// Letters with their times: from half a step before the first frame to half a step behind the last.
-fn letters(model: &HeldModel, prepared: &PreparedInput, alphabet: &Alphabet, heard: &[Heard]) -> Vec<Letter> {
+pub(crate) fn letters(
+    model: &HeldModel,
+    prepared: &PreparedInput,
+    alphabet: &Alphabet,
+    heard: &[Heard],
+) -> Vec<Letter> {
     let field = model.receptive_fields[model.graph.logits().node.0].as_ref().and_then(|fields| fields.last());
     let scale = prepared.sound_scale.as_ref().or(model.sound_scale.as_ref());
     let seconds = |frame: f64| {
@@ -190,7 +195,7 @@ pub(crate) fn written_above(model: &HeldModel, prepared: &PreparedInput, heard: 
     letters(model, prepared, alphabet, heard).into_iter().filter_map(middle).collect()
 }
 
-fn unfit() -> ErrorObject {
+pub(crate) fn unfit() -> ErrorObject {
     let message = "this model gives no transcript: its description has no `ctc` that says which class is blank";
     ErrorObject::new(ErrorKind::Unfit, message)
         .field("model")

@@ -5,12 +5,14 @@
 //! `forced_alignment` finds where the letters of a known transcript lie.
 
 mod beam_search;
+mod dictionary;
 mod forced_alignment;
 mod greedy;
 mod language_model;
 pub mod needleman_wunsch;
 
 pub use beam_search::{BeamSettings, Found, beam_search};
+pub use dictionary::{Dictionary, DictionaryError, SpokenLetter};
 pub use forced_alignment::{Alignment, NoPath, forced_alignment};
 pub use greedy::greedy;
 pub use language_model::{ArpaError, LanguageModel};

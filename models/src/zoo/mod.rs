@@ -89,7 +89,7 @@ const ENTRIES: &[Entry] = &[
         description: || letters("wav2letter-small", 40),
         weights_file: None,
         fetch: None,
-        embedded: None,
+        embedded: Some(include_bytes!("../../weights/wav2letter-small.safetensors")),
     },
     Entry {
         name: "wav2letter-torchaudio",
@@ -116,7 +116,7 @@ const ENTRIES: &[Entry] = &[
         description: denoising_autoencoder_description,
         weights_file: None,
         fetch: None,
-        embedded: None,
+        embedded: Some(include_bytes!("../../weights/denoising-autoencoder.safetensors")),
     },
 ];
 
@@ -277,6 +277,19 @@ mod tests {
         let graph = random("denoising-autoencoder");
         has(&graph, 59_963, &[("conv5", &[40, 96, 96]), ("add", &[3, 96, 96])]);
         assert_eq!(receptive_field(&graph, graph.output().node).unwrap().unwrap()[0].size, 21);
+    }
+
+    #[test]
+    fn weights_that_come_with_the_program_are_whole() {
+        let embedded: Vec<&Entry> = entries().iter().filter(|entry| entry.embedded.is_some()).collect();
+        assert_eq!(
+            embedded.iter().map(|entry| entry.name).collect::<Vec<_>>(),
+            ["wav2letter-small", "denoising-autoencoder"]
+        );
+        for entry in embedded {
+            let checkpoint = crate::loaders::safetensors::load(&entry.embedded.unwrap()).unwrap();
+            build(entry, Weights::from_checkpoint(checkpoint)).unwrap();
+        }
     }
 
     #[test]

@@ -27,6 +27,13 @@ const ROWS_OF_FEW: usize = 4;
 /// How much of a panel stays in a core's nearest cache while all rows of a block pass over it.
 const BYTES_OF_PANEL: usize = 16 << 10;
 
+/// Tiles of rows in a block.
+const FEWEST_TILES: usize = 8;
+const MOST_TILES: usize = 32;
+
+/// How much of a core's second cache sums may take that wait from one slab to the next.
+const BYTES_OF_SUMS: usize = 192 << 10;
+
 /// How many taps ahead a tap of one register is fetched.
 const TAPS_AHEAD: usize = 8;
 
@@ -316,13 +323,22 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
         }
     }
 
-    /// Rows in blocks whose input stays in a core's cache while all panels pass over it.
-    fn in_blocks(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<T, P> {
+    /// Tiles of rows whose input stays in a core's cache while all panels pass over it.
+    fn tiles_in_cache(&self) -> usize {
         const NUMBERS_IN_CACHE: usize = 64 << 10;
-        const TILES: std::ops::RangeInclusive<usize> = 8..=32;
         // Neighbouring rows of a convolution share most of their taps.
         let fresh = self.weights.length * self.weights.n_taps.min(3);
-        let tiles = (NUMBERS_IN_CACHE / fresh.max(1) / T::tile_rows()).clamp(*TILES.start(), *TILES.end());
+        NUMBERS_IN_CACHE / fresh.max(1) / T::tile_rows()
+    }
+
+    /// Whether so few rows would stay there that it is better to keep a slab of many at a time, and their sums.
+    fn is_deep(&self) -> bool {
+        self.tiles_in_cache() < FEWEST_TILES
+    }
+
+    /// Rows in blocks.
+    fn in_blocks(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<T, P> {
+        let tiles = if self.is_deep() { MOST_TILES } else { self.tiles_in_cache().min(MOST_TILES) };
         // A few rows more than a block are one block, since every block fetches all weights.
         let n_rows = self.n_rows;
         let n_blocks = (n_rows + tiles * T::tile_rows() / 2) / (tiles * T::tile_rows());
@@ -360,8 +376,8 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
                 gates.push(gate.at(target, self.weights.n_columns));
             }
         }
-        let (weights, finish) = (self.weights, self.finish);
-        let block = Block { weights, taps: &taps, targets: &targets, gates: &gates, panels, finish };
+        let (weights, finish, is_deep) = (self.weights, self.finish, self.is_deep());
+        let block = Block { weights, taps: &taps, targets: &targets, gates: &gates, panels, is_deep, finish };
         // SAFETY: each pointer among the taps is the beginning of a slice of the length that is read, those among the
         // targets of as many numbers as there are columns; blocks and panels of other threads write elsewhere.
         unsafe { T::vectorized(block) };
@@ -393,6 +409,8 @@ struct Block<'a, T> {
     /// `[row][column]`, where there is a gate.
     gates: &'a [&'a [T]],
     panels: std::ops::Range<usize>,
+    /// Whether a slab of the input is kept in a core's cache for many panels, rather than all of it for one.
+    is_deep: bool,
     finish: Finish<'a, T>,
 }
 
@@ -408,39 +426,48 @@ impl<T: Element> Loop<T> for Block<'_, T> {
             return unsafe { self.multiply_few_columns::<L>() };
         }
         let slabs = Slab::all(n_taps, weights.length, BYTES_OF_PANEL / (width * size_of::<T>()));
-        // `[row][column of the panel]`, between one slab and the next.
-        let n_sums = if slabs.len() > 1 { self.targets.len() * width } else { 0 };
+        let n_rows = self.targets.len();
+        // Panels whose sums wait in a core's cache from one slab to the next.
+        let together = if self.is_deep { (BYTES_OF_SUMS / (n_rows * width * size_of::<T>())).max(1) } else { 1 };
+        // `[panel][row][column of the panel]`
+        let n_sums = if slabs.len() > 1 { together.min(self.panels.len()) * n_rows * width } else { 0 };
         let mut sums = vec![T::zero(); n_sums];
-        for panel in self.panels {
-            let first = panel * width;
-            let n_columns = width.min(weights.n_columns - first);
-            // Panels lie one behind the other, or side by side in rows.
-            let (begin, row_stride) = match weights.layout {
-                RightLayout::Rows { stride } => (first, stride),
-                _ if n_columns > L::WIDTH => (first * weights.depth(), width),
-                _ => (first * weights.depth(), L::WIDTH),
-            };
+        for begin in self.panels.clone().step_by(together) {
+            let panels = begin..self.panels.end.min(begin + together);
             for (nth, slab) in slabs.iter().enumerate() {
-                let panel_numbers = &weights.numbers[begin + slab.depth_before(weights.length) * row_stride..];
-                for (tile, targets) in self.targets.chunks(L::ROWS).enumerate() {
-                    let job = Tile {
-                        taps: self.taps[tile * L::ROWS * n_taps..].as_ptr(),
-                        slab: slab.clone(),
-                        weights: panel_numbers.as_ptr(),
-                        row_stride,
-                        bias: weights.bias[first..].as_ptr(),
-                        sums: sums.as_mut_ptr().wrapping_add(tile * L::ROWS * width),
-                        is_first: nth == 0,
-                        is_last: nth + 1 == slabs.len(),
-                        finish: self.finish,
-                        targets,
-                        gates: self.gates.get(tile * L::ROWS..).unwrap_or_default(),
-                        first,
-                        n_columns,
+                for panel in panels.clone() {
+                    let first = panel * width;
+                    let n_columns = width.min(weights.n_columns - first);
+                    // Panels lie one behind the other, or side by side in rows.
+                    let (begin, row_stride) = match weights.layout {
+                        RightLayout::Rows { stride } => (first, stride),
+                        _ if n_columns > L::WIDTH => (first * weights.depth(), width),
+                        _ => (first * weights.depth(), L::WIDTH),
                     };
-                    // SAFETY: the caller's word for taps and targets; the panel has as many numbers as taps, steps and
-                    // its (padded) columns say, and so has the bias; there are sums for each row.
-                    unsafe { if n_columns > L::WIDTH { job.of_rows::<L, VECTORS>() } else { job.of_rows::<L, 1>() } }
+                    let panel_numbers = &weights.numbers[begin + slab.depth_before(weights.length) * row_stride..];
+                    for (tile, targets) in self.targets.chunks(L::ROWS).enumerate() {
+                        let row = tile * L::ROWS;
+                        let job = Tile {
+                            taps: self.taps[row * n_taps..].as_ptr(),
+                            slab: slab.clone(),
+                            weights: panel_numbers.as_ptr(),
+                            row_stride,
+                            bias: weights.bias[first..].as_ptr(),
+                            sums: sums.as_mut_ptr().wrapping_add(((panel - panels.start) * n_rows + row) * width),
+                            is_first: nth == 0,
+                            is_last: nth + 1 == slabs.len(),
+                            finish: self.finish,
+                            targets,
+                            gates: self.gates.get(row..).unwrap_or_default(),
+                            first,
+                            n_columns,
+                        };
+                        // SAFETY: the caller's word for taps and targets; the panel has as many numbers as taps, steps
+                        // and its (padded) columns say, and so has the bias; there are sums for each row and panel.
+                        unsafe {
+                            if n_columns > L::WIDTH { job.of_rows::<L, VECTORS>() } else { job.of_rows::<L, 1>() }
+                        }
+                    }
                 }
             }
         }
