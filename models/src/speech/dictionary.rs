@@ -162,7 +162,7 @@ sit S IH1 T
         assert_eq!(spoken(&dictionary, "Cat"), ["K", "AE", "T"]);
         assert_eq!(spoken(&dictionary, "it's"), ["IH", "T", "", "S"]);
         assert_eq!(spoken(&dictionary, "speech").concat(), "SPIYCH");
-        assert_eq!(spoken(&dictionary, "tax").concat(), "TAEKS");
+        assert_eq!(spoken(&dictionary, "tax").concat().replace('+', ""), "TAEKS");
         assert!(dictionary.letters("cat").unwrap().iter().all(|letter| letter.score < 0.0));
         assert_eq!(dictionary.letters("dog"), None);
     }

@@ -1,5 +1,6 @@
 //! What a result looks like as text: tables and summaries for people; the numbers themselves go to files.
 
+mod annotated;
 mod numbers;
 mod picture;
 mod results;

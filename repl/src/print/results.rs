@@ -7,6 +7,7 @@ use client_protocol::{ResolvedTarget, Tensor};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::annotated;
 use super::numbers::{bytes, count, length, number};
 use super::sanity;
 use super::summary::tensor_summary;
@@ -25,6 +26,7 @@ pub(crate) fn render(method: &str, result: &Value) -> String {
         "job.get" => typed(result, job),
         "sanity.randomize" => typed(result, sanity::randomized),
         "sanity.data_randomization" => typed(result, sanity::data_randomized),
+        "corpus.annotate" => typed(result, annotated::annotated),
         "metric.mprt" => typed(result, sanity::mprt),
         "metric.pixel_flipping" => typed(result, sanity::pixel_flipping),
         "rpc.discover" => serde_json::to_string_pretty(result).ok(),

@@ -90,6 +90,32 @@ fn attributions_are_summed_up() {
 }
 
 #[test]
+fn annotated_letters_stand_beside_their_phonemes() {
+    check(
+        "corpus.annotate",
+        r#"{"corpus": "c", "model": "m", "utterances": 2, "skipped": 1, "log_probability": -0.25, "unknown_words": 1,
+        "skipped_files": [{"path": "b.wav", "reason": "it is empty"}], "first_unknown_words": ["vext"],
+        "agreement": {"letters": 4, "median_offset": 0.11, "within_50_ms": 0.25}, "items": [{"id": "1-1", "transcript": "x a",
+        "log_probability": -1, "letters": [
+            {"letter": "x", "frame": 3, "start": 0.06, "end": 0.08, "probability": 0.5, "phonemes": ["K", "S"], "score": -4.25},
+            {"letter": " ", "frame": 5, "start": 0.1, "end": 0.12, "probability": 0.9},
+            {"letter": "a", "frame": 7, "start": 0.14, "end": 0.16, "probability": 0.9, "phonemes": ["AH"], "score": -3}]}],
+        "settings": {}}"#,
+        expect![[r#"
+            2 utterances aligned, 1 skipped; a letter's mean log probability is -0.25
+            4 letters beside known phones: median +110 ms, 25 % within 50 ms
+            1 words that the dictionary lacks: vext
+            skipped b.wav: it is empty
+
+            1-1 “x a”
+            letter  phonemes  start (s)  end (s)  score
+            x       K S            0.06     0.08   -4.2
+            ␣                      0.10     0.12
+            a       AH             0.14     0.16   -3.0"#]],
+    );
+}
+
+#[test]
 fn sanity_checks_are_curves() {
     check(
         "sanity.randomize",
