@@ -86,7 +86,8 @@ const ENTRIES: &[Entry] = &[
         name: "wav2letter-small",
         summary: "Wav2Letter's shape, narrower: 40 mel bands in, 29 letters out, 4.3 million parameters, trained by `introspect-train speech`",
         build: wav2letter::build_small,
-        description: || letters("wav2letter-small", 40),
+        // What nearly all frames of the speech that it was trained on lie within.
+        description: || ModelDescription { value_range: Some([-1.5, 4.5]), ..letters("wav2letter-small", 40) },
         weights_file: None,
         fetch: None,
         embedded: Some(include_bytes!("../../weights/wav2letter-small.safetensors")),
