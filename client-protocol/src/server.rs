@@ -34,8 +34,9 @@ pub struct Info {
 pub struct Device {
     /// `cpu` or `cuda:N`.
     pub name: String,
-    /// How many kernels run at once.
-    pub threads: usize,
+    /// How many threads the kernels of a processor have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
 }
 
 /// What the daemon refuses beyond.

@@ -154,6 +154,7 @@ fn config(options: &Options, threads: usize, socket: &Path, data_dir: &Path) -> 
         data_dir: data_dir.to_path_buf(),
         cache_dir: folders::cache_dir(),
         threads,
+        device: options.device.clone(),
         limits: Limits {
             request_bytes: options.request_bytes,
             file_bytes: options.file_bytes,

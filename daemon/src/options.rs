@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// Threads of the kernels (default: all cores)
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+    /// Where models compute that are loaded without `device`: `cpu`, or `cuda` in a program built with that feature
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
     /// End after so many seconds without a connection
     #[arg(long, value_name = "SECONDS")]
     pub(crate) idle_exit: Option<u64>,

@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) cache_dir: PathBuf,
     pub(crate) threads: usize,
+    /// Of models whose request names none.
+    pub(crate) device: String,
     pub(crate) limits: client_protocol::server::Limits,
     /// Bytes of inputs that are held.
     pub(crate) input_bytes: usize,

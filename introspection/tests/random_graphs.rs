@@ -383,6 +383,26 @@ proptest! {
     }
 
     #[test]
+    fn tensors_of_a_device_answer_as_the_kernels_do(recipe in recipe()) {
+        let (graph, inputs) = built(&recipe);
+        let on_device = graph.on_device(&Device::Cpu).unwrap();
+        let (here, there) = (trace(&graph, &inputs), trace(&on_device, &inputs));
+        close(&here.value(graph.output()).unwrap().to_f64_vec().unwrap(), &there.value(on_device.output()).unwrap().to_f64_vec().unwrap(), 1e-9);
+        let start = random_start(&graph, &here, 3, recipe.seed ^ 7);
+        close(&walked(&graph, &here, &[1, 0, 1], &start), &walked(&on_device, &there, &[1, 0, 1], &start), 1e-9);
+        let maps = |graph: &Graph, trace: &Trace| {
+            let targets = [second_class(graph, trace)];
+            let question = Question { graph, trace, targets: &targets, at: input_of(graph), interrupt: &Uninterrupted };
+            let rules = RuleTable::new(graph, &Preset::EpsilonPlusFlat, &BTreeMap::new(), false).unwrap();
+            let relevance = lrp(&question, &rules, RelevanceStart::Score).unwrap().arrived;
+            [whole(&question, guided_backprop(&question)), whole(&question, Ok(relevance))]
+        };
+        for (here, there) in maps(&graph, &here).iter().zip(&maps(&on_device, &there)) {
+            close(here, there, 1e-9);
+        }
+    }
+
+    #[test]
     fn gradients_are_linear_in_their_start(recipe in recipe(), factor in -3.0..3.0f64) {
         let (graph, inputs) = built(&recipe);
         let trace = trace(&graph, &inputs);

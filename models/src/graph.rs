@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
+use crate::device::on_device;
 use crate::error::{ModelError, Result};
 use crate::operators::{AxisKind, Input, Operator};
 
@@ -267,6 +268,16 @@ impl Graph {
     /// The same network computing in another element type; f64 is for reference.
     pub fn to_dtype(&self, dtype: DType) -> Result<Graph> {
         self.with_operators(|_, node| node.operator.to_dtype(dtype).map(Some))
+    }
+
+    /// The network on a device; what has no form there stays on the processor ([`crate::device`]).
+    pub fn on_device(&self, device: &Device) -> Result<Graph> {
+        self.with_operators(|_, node| on_device(&node.operator, device).map(Some))
+    }
+
+    /// The network on the processor, with the parameters of now.
+    pub fn on_processor(&self) -> Result<Graph> {
+        self.with_operators(|_, node| node.operator.on_processor().transpose())
     }
 
     /// The same network with other operators of the same shapes in their places, where `change` answers one.

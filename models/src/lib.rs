@@ -5,6 +5,7 @@
 
 pub mod corpora;
 pub mod description;
+pub mod device;
 pub mod element;
 pub mod error;
 pub mod front_ends;

@@ -3,6 +3,8 @@
 //! The logical shape is the file's (`[batch, channel, row, column]`); the layout says how it lies in memory.
 //! Operators with spatial axes want their channels last, operators that mix axes want the logical order; both ask
 //! for what they want and pay for a conversion only where the two meet, at the edges of a network.
+//!
+//! The numbers may lie on another device ([`crate::device`]); whoever asks for them as a slice gets a copy then.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -66,6 +68,30 @@ impl Value {
         Ok(Value { tensor, shape: shape.to_vec(), layout })
     }
 
+    /// A tensor whose axes are in the order of the layout; contiguous, on any device.
+    pub(crate) fn laid_out(tensor: &Tensor, shape: &[usize], layout: Layout) -> Result<Self> {
+        debug_assert_eq!(tensor.dims(), layout.physical_shape(shape));
+        Ok(Value { tensor: tensor.contiguous()?, shape: shape.to_vec(), layout })
+    }
+
+    /// The tensor, its axes in the order of the layout.
+    pub(crate) fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// Where its numbers lie.
+    pub fn device(&self) -> &Device {
+        self.tensor.device()
+    }
+
+    /// The same on a device; no copy where it lies there.
+    pub fn to_device(&self, device: &Device) -> Result<Value> {
+        if self.device().same_device(device) {
+            return Ok(self.clone());
+        }
+        Ok(Value { tensor: self.tensor.to_device(device)?, shape: self.shape.clone(), layout: self.layout })
+    }
+
     /// The same number everywhere.
     pub fn full<T: Element>(number: T, shape: &[usize], layout: Layout) -> Result<Self> {
         Value::from_vec(vec![number; shape.iter().product()], shape, layout)
@@ -117,11 +143,14 @@ impl Value {
         self.len() * self.dtype().size_in_bytes()
     }
 
-    /// The numbers in the order of the layout.
+    /// The numbers in the order of the layout; a copy where they lie on another device.
     pub fn numbers<T: Element>(&self) -> Result<Numbers<'_, T>> {
+        if !self.device().is_cpu() {
+            return Ok(Numbers(Held::Copied(self.tensor.flatten_all()?.to_vec1::<T>()?)));
+        }
         let (storage, layout) = self.tensor.storage_and_layout();
         let start = layout.start_offset();
-        let numbers = Numbers { storage, start, len: self.len(), element: std::marker::PhantomData };
+        let numbers = Numbers(Held::InPlace { storage, start, len: self.len() });
         numbers.slice()?;
         Ok(numbers)
     }
@@ -143,6 +172,15 @@ impl Value {
     pub fn to_layout(&self, layout: Layout) -> Result<Value> {
         if self.layout == layout {
             return Ok(self.clone());
+        }
+        if !self.device().is_cpu() {
+            let tensor = match layout {
+                Layout::ChannelsLast => {
+                    self.tensor.permute(channels_moved(self.shape.len(), 1, self.shape.len() - 1))?
+                }
+                Layout::Logical => self.tensor.permute(channels_moved(self.shape.len(), self.shape.len() - 1, 1))?,
+            };
+            return Value::laid_out(&tensor, &self.shape, layout);
         }
         let n_places = self.shape[2..].iter().product();
         let (rows, columns) = match layout {
@@ -218,7 +256,10 @@ impl Value {
         if values.len() == 1 {
             return Ok(first.clone());
         }
-        let laid_out = values.iter().map(|value| value.to_layout(first.layout)).collect::<Result<Vec<_>>>()?;
+        let laid_out = values
+            .iter()
+            .map(|value| value.to_layout(first.layout)?.to_device(first.device()))
+            .collect::<Result<Vec<_>>>()?;
         let tensors: Vec<&Tensor> = laid_out.iter().map(|value| &value.tensor).collect();
         let tensor = Tensor::cat(&tensors, 0)?;
         let mut shape = first.shape.clone();
@@ -229,7 +270,10 @@ impl Value {
     /// Element-wise sum of two values of one shape.
     pub fn add(&self, other: &Value) -> Result<Value> {
         const GRAIN: usize = 1 << 15;
-        let other = other.to_layout(self.layout)?;
+        let other = other.to_layout(self.layout)?.to_device(self.device())?;
+        if !self.device().is_cpu() {
+            return Value::laid_out(&self.tensor.add(&other.tensor)?, &self.shape, self.layout);
+        }
         crate::element::with_element!(self.dtype(), T => {
             let (left, right) = (self.numbers::<T>()?, other.numbers::<T>()?);
             let mut sums = crate::kernels::zeros::<T>(left.len());
@@ -243,7 +287,7 @@ impl Value {
 
     /// Element-wise product of two values of one shape.
     pub fn multiply(&self, other: &Value) -> Result<Value> {
-        let other = other.to_layout(self.layout)?;
+        let other = other.to_layout(self.layout)?.to_device(self.device())?;
         let tensor = self.tensor.mul(&other.tensor)?;
         Ok(Value { tensor, shape: self.shape.clone(), layout: self.layout })
     }
@@ -277,6 +321,13 @@ impl Value {
 
     /// The logical position of the first number that is not finite, with that number.
     pub fn first_not_finite(&self) -> Result<Option<(Vec<usize>, f64)>> {
+        if !self.device().is_cpu() {
+            // Zero times anything finite is zero; only one number has to be copied.
+            let sum = (&self.tensor * 0.0)?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+            if sum == 0.0 {
+                return Ok(None);
+            }
+        }
         let has_one = crate::element::with_element!(self.dtype(), T => {
             Ok::<bool, ModelError>(self.numbers::<T>()?.iter().any(|number| !num_traits::Float::is_finite(*number)))
         })?;
@@ -299,21 +350,30 @@ pub fn unravel(mut index: usize, shape: &[usize]) -> Vec<usize> {
     position
 }
 
-/// A value's numbers, read in place.
-pub struct Numbers<'a, T> {
-    storage: candle_core::StorageRef<'a>,
-    start: usize,
-    len: usize,
-    element: std::marker::PhantomData<T>,
+/// The axes of a value with its channels taken from one place to another.
+fn channels_moved(rank: usize, from: usize, to: usize) -> Vec<usize> {
+    let mut axes: Vec<usize> = (0..rank).collect();
+    let channels = axes.remove(from);
+    axes.insert(to, channels);
+    axes
+}
+
+/// A value's numbers: read in place, or a copy of what lies on another device.
+pub struct Numbers<'a, T>(Held<'a, T>);
+
+enum Held<'a, T> {
+    InPlace { storage: candle_core::StorageRef<'a>, start: usize, len: usize },
+    Copied(Vec<T>),
 }
 
 impl<T: Element> Numbers<'_, T> {
     fn slice(&self) -> Result<&[T]> {
-        match &*self.storage {
-            candle_core::Storage::Cpu(storage) => {
-                Ok(&T::cpu_storage_as_slice(storage)?[self.start..self.start + self.len])
-            }
-            _ => Err(ModelError::operator("value", "these numbers are not in the processor's memory")),
+        match &self.0 {
+            Held::Copied(numbers) => Ok(numbers),
+            Held::InPlace { storage, start, len } => match &**storage {
+                candle_core::Storage::Cpu(storage) => Ok(&T::cpu_storage_as_slice(storage)?[*start..start + len]),
+                _ => Err(ModelError::operator("value", "these numbers are not in the processor's memory")),
+            },
         }
     }
 }
@@ -328,7 +388,7 @@ impl<T: Element> std::ops::Deref for Numbers<'_, T> {
 
 impl<T> std::fmt::Debug for Numbers<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} numbers", self.len)
+        write!(f, "numbers of type {}", std::any::type_name::<T>())
     }
 }
 

@@ -41,9 +41,9 @@ CALLS = [
 
 
 class Peer:
-    def __init__(self):
+    def __init__(self, device):
         program = Path(__file__).with_name("peer.py")
-        self.process = subprocess.Popen([sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([sys.executable, program, device], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, **call):
         self.process.stdin.write(json.dumps(call) + "\n")
@@ -57,9 +57,10 @@ class Peer:
 class Bench:
     """Both sides with what they work on."""
 
-    def __init__(self, folder, repeats):
+    def __init__(self, folder, repeats, device):
         self.folder, self.repeats = Path(folder), repeats
-        self.peer, self.daemon = Peer(), Daemon("--trace-bytes", str(TRACE_BYTES), "--input-bytes", str(8 << 30))
+        self.peer = Peer(device)
+        self.daemon = Daemon("--trace-bytes", str(TRACE_BYTES), "--input-bytes", str(8 << 30), "--device", device)
         self.client = self.daemon.client()
         self.models, self.classes, self.n_inputs = {}, {}, 0
 
@@ -386,6 +387,7 @@ def main():
     parser.add_argument("--only", help="calls, with commas; `small` are those without a peer")
     parser.add_argument("--networks", default="W,E,R,V")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--device", default="cpu", help="`cuda` for both sides; programs built so are found by INTROSPECT_PROGRAMS")
     parser.add_argument("--keep", action="store_true", help="put the rows into docs/performance.md")
     parser.add_argument("--list", action="store_true", help="print the calls and end")
     options = parser.parse_args()
@@ -395,7 +397,7 @@ def main():
     only = options.only.split(",") if options.only else [call for call, *_ in CALLS] + ["small"]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(folder, options.repeats)
+        bench = Bench(folder, options.repeats, options.device)
         with bench.daemon:
             for name in options.networks.split(","):
                 firsts = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = ROOT / "target" / "release"
+PROGRAMS = Path(os.environ.get("INTROSPECT_PROGRAMS") or ROOT / "target" / "release")
 THREADS = 2
 IDLE = 10  # Seconds.
 

@@ -14,6 +14,7 @@ import lucent
 import networks
 
 FRAMES_MEASURED = 10
+DEVICE = sys.argv[1] if len(sys.argv) > 1 else "cpu"
 
 
 def class_sum(module, of_class):
@@ -151,16 +152,21 @@ CALLS = {
 
 def main():
     torch.set_num_threads(2)
+    # Full single precision on both sides.
+    torch.backends.cudnn.allow_tf32 = False
     modules = {}
     for line in sys.stdin:
         call = json.loads(line)
         name = call["network"]
         if name not in modules:
-            modules[name] = networks.load(name)
+            modules[name] = networks.load(name).to(DEVICE)
         module = modules[name]
         x = torch.from_numpy(np.concatenate([np.load(path) for path in call["inputs"]]))
         started = time.perf_counter()
-        answer = CALLS[call["call"]](module, x, call)
+        answer = CALLS[call["call"]](module, x.to(DEVICE), call)
+        if DEVICE != "cpu":
+            # An answer counts once it is here, as the daemon's does.
+            answer = (answer[0].cpu(), answer[1]) if isinstance(answer, tuple) else answer.detach().cpu()
         seconds = time.perf_counter() - started
         if isinstance(answer, tuple):
             answer, seconds = answer

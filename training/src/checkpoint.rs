@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,8 +25,8 @@ const STEPS: &str = "steps";
 pub fn save(path: &Path, trainer: &Trainer, state: &impl Serialize) -> Result<()> {
     let mut tensors = trainer.network.state()?;
     for (name, memory) in &trainer.optimiser.memory {
-        for (prefix, numbers) in [(MEANS, &memory.means), (SQUARES, &memory.squares)] {
-            tensors.push((format!("{prefix}{name}"), Tensor::from_vec(numbers.clone(), numbers.len(), &Device::Cpu)?));
+        for (prefix, tensor) in [(MEANS, &memory.means), (SQUARES, &memory.squares)] {
+            tensors.push((format!("{prefix}{name}"), tensor.to_device(&Device::Cpu)?));
         }
     }
     let state = serde_json::to_string(state).map_err(|error| TrainingError::content(path, error.to_string()))?;
@@ -44,13 +44,14 @@ pub fn load<S: DeserializeOwned>(path: &Path, trainer: &mut Trainer) -> Result<S
     let state =
         serde_json::from_str(note(STATE)?).map_err(|error| refuse(format!("its state is unreadable: {error}")))?;
     let mut memory = std::collections::BTreeMap::<String, Memory>::new();
-    for (prefix, is_mean) in [(MEANS, true), (SQUARES, false)] {
-        let names: Vec<String> = tensors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
-        for name in names {
-            let numbers = tensors.remove(&name).expect("it was just found").to_vec1::<f32>()?;
-            let memory = memory.entry(name[prefix.len()..].to_owned()).or_default();
-            if is_mean { memory.means = numbers } else { memory.squares = numbers }
-        }
+    let names: Vec<String> = tensors.keys().filter_map(|name| name.strip_prefix(MEANS)).map(str::to_owned).collect();
+    for name in names {
+        let mut take = |prefix: &str| {
+            let missing = || refuse(format!("`{prefix}{name}` is missing"));
+            tensors.remove(&format!("{prefix}{name}")).ok_or_else(missing)
+        };
+        let (means, squares) = (take(MEANS)?, take(SQUARES)?);
+        memory.insert(name, Memory { means, squares });
     }
     trainer.network.restore(&tensors).map_err(|error| refuse(error.to_string()))?;
     trainer.optimiser.memory = memory;

@@ -63,6 +63,8 @@ pub struct Network {
     graph: Graph,
     /// By the norm's name.
     running: BTreeMap<String, Running>,
+    /// Where a step computes.
+    device: Device,
 }
 
 /// The norm behind a convolution of this name, with the running means and variances that it starts with.
@@ -71,7 +73,7 @@ type NormOf<'a> = dyn Fn(&Convolution, &str) -> Result<(NormByMoments, Vec<f32>,
 impl Network {
     /// As it is: no norms, no dropout.
     pub fn as_it_is(graph: Graph) -> Network {
-        Network { skeleton: graph.clone(), graph, running: BTreeMap::new() }
+        Network { skeleton: graph.clone(), graph, running: BTreeMap::new(), device: Device::Cpu }
     }
 
     /// In training form, from a network whose weights are worth nothing yet.
@@ -158,7 +160,12 @@ impl Network {
             outputs.push((head.name.clone(), builder.add(&head.name, convolution, &[place[layer.node.0]])?));
         }
         let outputs: Vec<(&str, Outlet)> = outputs.iter().map(|(name, outlet)| (name.as_str(), *outlet)).collect();
-        Ok(Network { graph: builder.finish(&outputs)?, skeleton, running })
+        Ok(Network { graph: builder.finish(&outputs)?, skeleton, running, device: Device::Cpu })
+    }
+
+    /// The same with its steps on a device.
+    pub fn on_device(self, device: &Device) -> Result<Network> {
+        Ok(Network { graph: self.graph.on_device(device)?, device: device.clone(), ..self })
     }
 
     /// In training form.
@@ -174,10 +181,12 @@ impl Network {
     /// One forward pass in training form, with numbers left out by this chance.
     pub fn record(&mut self, inputs: &[Value], random: &mut Random) -> Result<Trace> {
         self.graph = self.graph.with_operators(|_, node| {
-            let dropout = node.operator.as_dropout();
-            Ok(dropout.map(|dropout| -> Arc<dyn Operator> { Arc::new(dropout.with_seed(random.seed())) }))
+            let Some(dropout) = node.operator.as_dropout() else { return Ok(None) };
+            let dropout: Arc<dyn Operator> = Arc::new(dropout.with_seed(random.seed()));
+            self.placed(dropout).map(Some)
         })?;
-        Ok(Trace::record(&self.graph, inputs, &Uninterrupted)?)
+        let inputs = inputs.iter().map(|input| input.to_device(&self.device)).collect::<models::Result<Vec<_>>>()?;
+        Ok(Trace::record(&self.graph, &inputs, &Uninterrupted)?)
     }
 
     /// Moves the parameters against their gradients, and the running averages to what the trace has seen.
@@ -193,15 +202,20 @@ impl Network {
                     parameters.push(tensor.clone());
                     continue;
                 };
-                let (numbers, gradient) = (Value::from_tensor(tensor)?, Value::from_tensor(gradient)?);
-                let (numbers, gradient) = (numbers.numbers::<f32>()?, gradient.numbers::<f32>()?);
-                let decays = tensor.rank() > 1;
-                let moved = optimiser.moved(&parameter_name(&node.name, name), &numbers, &gradient, rate, decays);
-                parameters.push(Tensor::from_vec(moved, tensor.dims(), &Device::Cpu)?);
+                let (name, decays) = (parameter_name(&node.name, name), tensor.rank() > 1);
+                let moved = optimiser.moved(&name, tensor, gradient, rate, decays);
+                parameters.push(moved.map_err(|error| models::ModelError::operator("AdamW", error.to_string()))?);
             }
             node.operator.with_parameters(&parameters).map(Some)
         })?;
         Ok(())
+    }
+
+    fn placed(&self, operator: Arc<dyn Operator>) -> models::Result<Arc<dyn Operator>> {
+        match &self.device {
+            Device::Cpu => Ok(operator),
+            device => models::device::on_device(&operator, device),
+        }
     }
 
     fn follow_moments(&mut self, trace: &Trace) -> Result<()> {
@@ -223,10 +237,11 @@ impl Network {
 
     /// The network to use: nothing left of training, norms part of their convolutions.
     pub fn plain(&self) -> Result<Graph> {
+        let graph = self.graph.on_processor()?;
         Ok(self.skeleton.with_operators(|_, node| {
-            let trained = &self.graph.node(self.graph.layer(&node.name)?.node).operator;
+            let trained = &graph.node(graph.layer(&node.name)?.node).operator;
             let Some(running) = self.running.get(&norm_name(&node.name)) else { return Ok(Some(trained.clone())) };
-            let norm = &self.graph.node(self.graph.layer(&norm_name(&node.name))?.node).operator;
+            let norm = &graph.node(graph.layer(&norm_name(&node.name))?.node).operator;
             let (scale, shift, epsilon) = norm.as_norm_by_moments().expect("it was put there as one").parts();
             let list = |numbers: &[f32]| Tensor::from_vec(numbers.to_vec(), numbers.len(), &Device::Cpu);
             let (mean, variance) = (list(&running.mean)?, list(&running.variance)?);
@@ -237,7 +252,7 @@ impl Network {
 
     /// All that was learned so far, by name: parameters in training form, and running averages.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut state = parameters_of(&self.graph);
+        let mut state = parameters_of(&self.graph.on_processor()?);
         for (name, running) in &self.running {
             for (part, numbers) in [("mean", &running.mean), ("variance", &running.variance)] {
                 let tensor = Tensor::from_vec(numbers.clone(), numbers.len(), &Device::Cpu)?;
@@ -355,6 +370,35 @@ mod tests {
         are_close(&before, &output(&network.plain().unwrap(), &batch), 1e-4);
         let trace = network.record(std::slice::from_ref(&batch), &mut Random::new(1)).unwrap();
         are_close(&before, &trace.value(network.graph().output()).unwrap().to_f32_vec().unwrap(), 1e-4);
+    }
+
+    #[test]
+    fn a_step_in_tensors_of_a_device_is_the_same() {
+        let head = Head { name: "extra".to_owned(), layer: "relu2".to_owned(), n_out: 7 };
+        let form = TrainingForm { has_norms: true, dropout: 0.0, heads: vec![head] };
+        let stepped = |mut network: Network| {
+            let trace = network.record(&[batch(5, 6)], &mut Random::new(1)).unwrap();
+            let start = |outlet: Outlet| {
+                let shape = trace.shape(outlet);
+                let numbers = (0..shape.iter().product()).map(|nth: usize| (nth as f32 * 1.3).sin()).collect();
+                (outlet, Value::from_vec(numbers, shape, Layout::Logical).unwrap())
+            };
+            let starts = vec![start(network.graph().output()), start(network.output("extra").unwrap())];
+            let gradients = crate::backward::gradients(network.graph(), &trace, starts).unwrap();
+            network.step(&trace, gradients, &mut AdamW::new(0.01), 1e-3).unwrap();
+            network
+        };
+        let network = Network::new(graph(), &form, 1).unwrap();
+        let (here, there) = (stepped(network.clone()), stepped(network.on_device(&Device::Cpu).unwrap()));
+        for ((name, here), (_, there)) in here.state().unwrap().iter().zip(there.state().unwrap()) {
+            let list = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let (here, there) = (list(here), list(&there));
+            // A first step is as long as the learning rate wherever the gradient has a sign.
+            let n_apart = here.iter().zip(&there).filter(|(a, b)| (*a - *b).abs() > 1e-4).count();
+            assert!(n_apart * 1000 <= here.len(), "{name}: {n_apart} of {} differ", here.len());
+        }
+        let input = batch(3, 2);
+        are_close(&output(&here.plain().unwrap(), &input), &output(&there.plain().unwrap(), &input), 1e-2);
     }
 
     #[test]

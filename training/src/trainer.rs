@@ -1,5 +1,6 @@
 //! A run of training: steps, each a forward pass, a loss, a walk back and a move of the parameters.
 
+use candle_core::Tensor;
 use models::{Outlet, Trace, Value};
 
 use crate::backward::gradients;
@@ -75,9 +76,18 @@ impl Trainer {
 
 fn length_of(gradients: &crate::backward::Gradients) -> Result<f64> {
     let mut squares = 0.0;
+    let mut on_device = Vec::new();
     for (_, gradient) in gradients.iter().flat_map(|(_, gradients)| gradients) {
+        if !gradient.device().is_cpu() {
+            on_device.push(gradient.sqr()?.sum_all()?);
+            continue;
+        }
         let value = Value::from_tensor(gradient)?;
         squares += value.numbers::<f32>()?.iter().map(|number| f64::from(number * number)).sum::<f64>();
+    }
+    if !on_device.is_empty() {
+        // One number comes over.
+        squares += f64::from(Tensor::stack(&on_device, 0)?.sum_all()?.to_scalar::<f32>()?);
     }
     Ok(squares.sqrt())
 }

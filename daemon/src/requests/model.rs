@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::Device;
 use client_protocol::model::{
     ClassScore, Described, ForwardParams, ForwardResult, Held, InputSpec, Layer, LoadParams, Loaded, ModelParams,
     Models, OutputSpec, PredictParams, Prediction, Unloaded, ZooEntry,
@@ -10,6 +11,7 @@ use client_protocol::model::{
 use client_protocol::{Axis, ErrorKind, ErrorObject, NoParams, Settings, nearest};
 use introspection::Scores;
 use models::description::{FrontEnd, Labels, ModelDescription};
+use models::device::device_named;
 use models::loaders::{LoadError, Weights, onnx, pth, safetensors};
 use models::passes::merge_batch_norms;
 use models::{Dim, Graph, Outlet, zoo};
@@ -33,7 +35,8 @@ pub(crate) fn settings<'a>(settings: impl IntoIterator<Item = (&'a str, Value)>)
 pub(crate) fn load(state: &Arc<State>, params: LoadParams, token: &Token) -> Result<Loaded, ErrorObject> {
     let _loading = state.loading.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     models::Interrupt::check(token).map_err(errors::of_interrupted)?;
-    check_device(params.device.as_deref())?;
+    let params = LoadParams { device: Some(params.device.unwrap_or_else(|| state.config.device.clone())), ..params };
+    let device = device_of(params.device.as_deref().unwrap_or("cpu"))?;
     let key = load_key(state, &params);
     let known = key.as_ref().and_then(|key| state.models().loaded_by(key));
     if let Some(model) = known {
@@ -48,7 +51,7 @@ pub(crate) fn load(state: &Arc<State>, params: LoadParams, token: &Token) -> Res
         Some(model) => model,
         None => {
             let labels = labels_of(state, description.labels.as_ref())?;
-            let graph = prepared(source.graph, &params, source.name)?;
+            let graph = prepared(source.graph, &params, &device, source.name)?;
             let front_end = description.front_end.clone();
             let axes = description.output_axes.as_deref();
             let mut model = HeldModel::new(id, params.source.clone(), graph, labels, front_end, axes)?;
@@ -83,14 +86,10 @@ fn loaded(state: &State, model: &HeldModel, params: &LoadParams, already_loaded:
     }
 }
 
-fn check_device(device: Option<&str>) -> Result<(), ErrorObject> {
-    match device {
-        None | Some("cpu") => Ok(()),
-        Some(other) => {
-            let message = format!("there is no device `{other}` here; this daemon computes on `cpu`");
-            Err(ErrorObject::new(ErrorKind::NotFound, message).field("device").value(other).expected("cpu"))
-        }
-    }
+fn device_of(name: &str) -> Result<Device, ErrorObject> {
+    device_named(name).map_err(|error| {
+        ErrorObject::new(ErrorKind::NotFound, error.to_string()).field("device").value(name).expected("cpu")
+    })
 }
 
 /// A network from a source, with what its id is made of.
@@ -223,23 +222,24 @@ fn zoo_weights(state: &State, entry: &zoo::Entry, params: &LoadParams) -> Result
 }
 
 /// Batch norms merged and numbers of the asked type.
-fn prepared(graph: Graph, params: &LoadParams, name: &str) -> Result<Graph, ErrorObject> {
+fn prepared(graph: Graph, params: &LoadParams, device: &Device, name: &str) -> Result<Graph, ErrorObject> {
     let of_model = |error| errors::of_load(LoadError::Model(error), name);
     let graph = if params.merge_batch_norm { merge_batch_norms(&graph).map_err(of_model)? } else { graph };
-    match params.dtype.as_deref() {
-        None | Some("f32") => Ok(graph),
-        Some("f64") => graph.to_dtype(candle_core::DType::F64).map_err(of_model),
+    let graph = match params.dtype.as_deref() {
+        None | Some("f32") => graph,
+        Some("f64") => graph.to_dtype(candle_core::DType::F64).map_err(of_model)?,
         Some(other) => {
             let message = format!("`dtype` {other} is not computed in; f32 and f64 are");
-            Err(ErrorObject::invalid("dtype", message).value(other).expected("f32 or f64"))
+            return Err(ErrorObject::invalid("dtype", message).value(other).expected("f32 or f64"));
         }
-    }
+    };
+    if device.is_cpu() { Ok(graph) } else { graph.on_device(device).map_err(of_model) }
 }
 
 fn model_id(source: &Source, params: &LoadParams, description: &ModelDescription) -> String {
-    let dtype = params.dtype.as_deref().unwrap_or("f32");
+    let (dtype, device) = (params.dtype.as_deref().unwrap_or("f32"), params.device.as_deref().unwrap_or("cpu"));
     let description = serde_json::to_string(description).unwrap_or_default();
-    let of = format!("{} | {description} | {dtype} | cpu | {}", source.hash, params.merge_batch_norm);
+    let of = format!("{} | {description} | {dtype} | {device} | {}", source.hash, params.merge_batch_norm);
     blake3::hash(of.as_bytes()).to_hex()[..16].to_owned()
 }
 

@@ -16,13 +16,19 @@ pub(crate) fn info(state: &Arc<State>, _: NoParams, _: &Token) -> Result<Info, E
         build: config.build.clone(),
         pid: std::process::id(),
         started_by: config.started_by.clone(),
-        devices: vec![Device { name: "cpu".to_owned(), threads: config.threads }],
+        devices: devices(config.threads),
         limits: config.limits,
         data_dir: config.data_dir.display().to_string(),
         cache_dir: config.cache_dir.display().to_string(),
         socket: config.socket.display().to_string(),
         uptime_s: state.started.elapsed().as_secs_f64(),
     })
+}
+
+fn devices(threads: usize) -> Vec<Device> {
+    let cpu = Device { name: "cpu".to_owned(), threads: Some(threads) };
+    let cuda = (0..models::device::n_cuda()).map(|nth| Device { name: format!("cuda:{nth}"), threads: None });
+    std::iter::once(cpu).chain(cuda).collect()
 }
 
 pub(crate) fn stats(state: &Arc<State>, _: NoParams, _: &Token) -> Result<Stats, ErrorObject> {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use rayon::prelude::*;
 
 use super::{Backward, Family, Operator};
+use crate::device::{ActivationOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::Result;
 use crate::kernels::vectorized::finish::Clamp;
@@ -395,6 +396,11 @@ impl Operator for Activation {
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
         with_element!(backward.gradient()?.dtype(), T => Backward::only(self.input_gradient_as::<T>(backward)?))
+    }
+
+    fn on_tensors(&self, device: &Device) -> Option<Result<Arc<dyn OnTensors>>> {
+        let form = ActivationOnDevice::of(self.function, device)?;
+        Some(Ok(Arc::new(form)))
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::activation::GRAIN;
 use super::{Backward, Family, Operator};
+use crate::device::{ArithmeticOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::broadcasting::for_each_run;
@@ -349,6 +350,11 @@ impl Operator for Arithmetic {
     fn n_parameters(&self) -> usize {
         // A constant of the file's arithmetic was not learned.
         0
+    }
+
+    fn on_tensors(&self, device: &Device) -> Option<Result<Arc<dyn OnTensors>>> {
+        let form = ArithmeticOnDevice::of(self, device)?;
+        Some(form.map(|form| -> Arc<dyn OnTensors> { Arc::new(form) }))
     }
 
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {

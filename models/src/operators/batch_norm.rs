@@ -7,6 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::{Backward, Family, Operator, ParameterGradients, check_parameters};
+use crate::device::{AffineOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::value::Value;
@@ -148,6 +149,10 @@ impl Operator for BatchNorm {
 
     fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
         Some(Arc::new(self.clone()))
+    }
+
+    fn on_tensors(&self, device: &Device) -> Option<Result<Arc<dyn OnTensors>>> {
+        Some(AffineOnDevice::of(self, self.scale.dtype(), device).map(|form| -> Arc<dyn OnTensors> { Arc::new(form) }))
     }
 
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {

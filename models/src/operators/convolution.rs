@@ -10,6 +10,7 @@ use super::reweighting::{Reweighted, Reweighting};
 use super::{
     AxisKind, AxisWindow, Backward, Family, Operator, ParameterGradients, Reach, RectifierBelow, check_parameters,
 };
+use crate::device::{ConvolutionOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::Prepared;
@@ -376,6 +377,11 @@ impl Operator for Convolution {
     fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
         check_parameters(self, parameters)?;
         Ok(Arc::new(self.with_weights(parameters[0].clone(), parameters.get(1).cloned())?))
+    }
+
+    fn on_tensors(&self, device: &Device) -> Option<Result<Arc<dyn OnTensors>>> {
+        let form = ConvolutionOnDevice::of(self, device)?;
+        Some(form.map(|form| -> Arc<dyn OnTensors> { Arc::new(form) }))
     }
 
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::reweighting::{Reweighted, Reweighting};
 use super::{AxisKind, Backward, Family, Operator, ParameterGradients, Reach, check_parameters};
+use crate::device::{DenseOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::vectorized::matrix::{Matrix, multiply_add};
@@ -190,6 +191,10 @@ impl Operator for Dense {
     fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
         check_parameters(self, parameters)?;
         Ok(Arc::new(Dense::new(parameters[0].clone(), parameters.get(1).cloned())?))
+    }
+
+    fn on_tensors(&self, device: &Device) -> Option<Result<Arc<dyn OnTensors>>> {
+        Some(DenseOnDevice::of(self, device).map(|form| -> Arc<dyn OnTensors> { Arc::new(form) }))
     }
 
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {

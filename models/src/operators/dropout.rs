@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use rayon::prelude::*;
 
 use super::activation::GRAIN;
 use super::{Backward, Family, Operator};
+use crate::device::{DropoutOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::zeros;
@@ -91,6 +92,11 @@ impl Operator for Dropout {
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
         let gradient = backward.gradient()?;
         with_element!(gradient.dtype(), T => Backward::only(self.of_rows::<T>(gradient, |pair| backward.rows[pair])?))
+    }
+
+    fn on_tensors(&self, device: &Device) -> Option<Result<Arc<dyn OnTensors>>> {
+        let form = DropoutOnDevice::of(self.probability, self.seed, device)?;
+        Some(Ok(Arc::new(form)))
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {

@@ -4,6 +4,7 @@
 use candle_core::{Device, Tensor};
 
 use super::{Backward, NodeValues, Operator};
+use crate::device::OnDevice;
 use crate::error::Result;
 use crate::value::{Layout, Value};
 
@@ -77,6 +78,27 @@ fn assert_close(got: &Value, want: &[f64], tolerance: f64, what: &str) {
 /// Runs all checks of the module's documentation on each output of an operator.
 pub(crate) fn check_gradients(operator: &dyn Operator, inputs: &[Value]) {
     (0..operator.n_outputs()).for_each(|port| check_output(operator, inputs, port));
+    if let Some(on_tensors) = on_tensors(operator) {
+        check_output(&on_tensors, inputs, 0);
+        check_same(operator, &on_tensors, inputs);
+    }
+}
+
+/// The operator's form for devices, computing on the processor.
+fn on_tensors(operator: &dyn Operator) -> Option<OnDevice> {
+    let shared = operator.to_dtype(candle_core::DType::F64).unwrap();
+    OnDevice::of(&shared, &Device::Cpu).map(Result::unwrap)
+}
+
+/// Both forms compute the same, clamped as well.
+fn check_same(operator: &dyn Operator, on_tensors: &OnDevice, inputs: &[Value]) {
+    let inputs: Vec<&Value> = inputs.iter().collect();
+    let expected = operator.forward(&inputs).unwrap().remove(0).to_f64_vec().unwrap();
+    assert_close(&on_tensors.forward(&inputs).unwrap()[0], &expected, 1e-12, "on a device");
+    if let Some(clamped) = on_tensors.forward_clamped(&inputs, 0.0, 0.5) {
+        let expected: Vec<f64> = expected.iter().map(|number| number.clamp(0.0, 0.5)).collect();
+        assert_close(&clamped.unwrap()[0], &expected, 1e-12, "clamped on a device");
+    }
 }
 
 fn check_output(operator: &dyn Operator, inputs: &[Value], port: usize) {
@@ -130,11 +152,17 @@ fn central_differences(forward: &dyn Fn(&[Value]) -> Value, inputs: &[Value], wh
 /// Each parameter's gradient against central differences, for what arrives at each output; pairs of a walk add up.
 pub(crate) fn check_parameter_gradients(operator: &dyn Operator, inputs: &[Value]) {
     check_parameter_gradients_for(operator, inputs, true);
+    if let Some(on_tensors) = on_tensors(operator) {
+        check_parameter_gradients_for(&on_tensors, inputs, true);
+    }
 }
 
 /// The same for an operator that ties the rows of a batch together, and so takes no other pairs than those.
 pub(crate) fn check_parameter_gradients_of_batch(operator: &dyn Operator, inputs: &[Value]) {
     check_parameter_gradients_for(operator, inputs, false);
+    if let Some(on_tensors) = on_tensors(operator) {
+        check_parameter_gradients_for(&on_tensors, inputs, false);
+    }
 }
 
 fn check_parameter_gradients_for(operator: &dyn Operator, inputs: &[Value], takes_any_pairs: bool) {

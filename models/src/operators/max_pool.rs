@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use super::pool_window::{PoolWindow, channels_last};
 use super::{Backward, Family, Operator, Reach};
+use crate::device::{MaxPoolOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::Result;
 use crate::kernels::pool::{max_pool, max_pool_gradient, winners};
@@ -72,6 +73,10 @@ impl Operator for MaxPool {
 
     fn outside(&self) -> f64 {
         f64::NEG_INFINITY
+    }
+
+    fn on_tensors(&self, device: &Device) -> Option<Result<Arc<dyn OnTensors>>> {
+        Some(Ok(Arc::new(MaxPoolOnDevice::of(&self.window, device))))
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {

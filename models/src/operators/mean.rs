@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use super::{AxisKind, Backward, Family, Operator, Reach};
+use crate::device::{MeanOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::broadcasting::for_each_run;
@@ -44,7 +45,7 @@ impl Mean {
     }
 
     /// The part of the result that each of so many numbers is.
-    fn share(&self, n_kept: usize, n: usize) -> f64 {
+    pub(crate) fn share(&self, n_kept: usize, n: usize) -> f64 {
         if self.is_sum { 1.0 } else { n_kept as f64 / n as f64 }
     }
 
@@ -70,7 +71,7 @@ impl Mean {
         Ok(axes)
     }
 
-    fn kept_shape(&self, shape: &[usize]) -> Result<Vec<usize>> {
+    pub(crate) fn kept_shape(&self, shape: &[usize]) -> Result<Vec<usize>> {
         let mut kept = shape.to_vec();
         self.reduced(shape)?.into_iter().for_each(|axis| kept[axis] = 1);
         Ok(kept)
@@ -154,6 +155,10 @@ impl Operator for Mean {
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
         let (shape, gradient) = (backward.gradient_shape(0), backward.gradient()?);
         with_element!(gradient.dtype(), T => Backward::only(self.input_gradient_as::<T>(&shape, gradient)?))
+    }
+
+    fn on_tensors(&self, device: &Device) -> Option<Result<Arc<dyn OnTensors>>> {
+        Some(Ok(Arc::new(MeanOnDevice::of(self, device))))
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {

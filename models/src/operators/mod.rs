@@ -7,8 +7,9 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
+use crate::device::OnTensors;
 use crate::error::{ModelError, Result};
 use crate::value::Value;
 
@@ -76,6 +77,7 @@ pub use prelu::Prelu;
 pub use recurrent::{Direction, RecurrentParams};
 pub use resample::{Coordinates, Resample, Resampling, Rounding};
 pub use reshape::{Reshape, Squeeze, Unsqueeze};
+pub(crate) use reweighting::Reweighted;
 pub use reweighting::Reweighting;
 pub use softmax::{LogSoftmax, Softmax};
 pub use transpose::Transpose;
@@ -353,6 +355,16 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
     /// How many numbers it learned.
     fn n_parameters(&self) -> usize {
         self.parameters().iter().map(|(_, tensor)| tensor.elem_count()).sum()
+    }
+
+    /// What computes the same in tensors of a device; `None` where that is left to the processor.
+    fn on_tensors(&self, _device: &Device) -> Option<Result<Arc<dyn OnTensors>>> {
+        None
+    }
+
+    /// The operator of the processor, with the parameters of now, for one that computes on a device.
+    fn on_processor(&self) -> Option<Result<Arc<dyn Operator>>> {
+        None
     }
 
     /// Itself with parameters of another element type.

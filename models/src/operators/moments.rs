@@ -10,6 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::{AxisKind, Backward, Family, Operator, ParameterGradients, Reach, check_parameters};
+use crate::device::{MomentsOnDevice, NormByMomentsOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::zeros;
@@ -72,6 +73,10 @@ impl Operator for Moments {
     /// None: the norm that reads them answers for both of the ways on which its output depends on the batch.
     fn input_gradients(&self, _backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
         Ok(vec![None])
+    }
+
+    fn on_tensors(&self, device: &Device) -> Option<Result<Arc<dyn OnTensors>>> {
+        Some(Ok(Arc::new(MomentsOnDevice { device: device.clone() })))
     }
 
     fn to_dtype(&self, _dtype: DType) -> Result<Arc<dyn Operator>> {
@@ -276,6 +281,10 @@ impl Operator for NormByMoments {
     fn with_parameters(&self, parameters: &[Tensor]) -> Result<Arc<dyn Operator>> {
         check_parameters(self, parameters)?;
         Ok(Arc::new(NormByMoments::new(parameters[0].clone(), parameters[1].clone(), self.epsilon)?))
+    }
+
+    fn on_tensors(&self, device: &Device) -> Option<Result<Arc<dyn OnTensors>>> {
+        Some(NormByMomentsOnDevice::of(self, device).map(|form| -> Arc<dyn OnTensors> { Arc::new(form) }))
     }
 
     fn to_dtype(&self, dtype: DType) -> Result<Arc<dyn Operator>> {

@@ -52,7 +52,7 @@ impl PoolWindow {
         self.dilation[axis] * (self.kernel[axis] - 1) + 1
     }
 
-    pub(super) fn output_shape(&self, operator: &'static str, input: &[usize]) -> Result<Vec<usize>> {
+    pub(crate) fn output_shape(&self, operator: &'static str, input: &[usize]) -> Result<Vec<usize>> {
         let n_spatial = self.kernel.len();
         if input.len() != n_spatial + 2 {
             return Err(ModelError::operator(

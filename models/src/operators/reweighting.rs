@@ -55,7 +55,7 @@ type Form = (Reweighting, Option<Reweighting>);
 
 /// The reweighted forms of an operator, each made once.
 #[derive(Debug)]
-pub(super) struct Reweighted<O>(Mutex<Vec<(Form, Arc<O>)>>);
+pub(crate) struct Reweighted<O>(Mutex<Vec<(Form, Arc<O>)>>);
 
 impl<O> Default for Reweighted<O> {
     fn default() -> Self {
@@ -65,7 +65,7 @@ impl<O> Default for Reweighted<O> {
 
 impl<O: Operator> Reweighted<O> {
     /// The form, made now unless it is there.
-    pub(super) fn get_or_make(&self, form: Form, make: impl FnOnce() -> Result<O>) -> Result<Arc<O>> {
+    pub(crate) fn get_or_make(&self, form: Form, make: impl FnOnce() -> Result<O>) -> Result<Arc<O>> {
         // A form is put in whole or not at all.
         let mut forms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, made)) = forms.iter().find(|(known, _)| *known == form) {
@@ -77,7 +77,7 @@ impl<O: Operator> Reweighted<O> {
     }
 
     /// Bytes of all forms, packed weights among them.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let forms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_parameters = |operator: &O| -> usize {
             let parameters = operator.parameters();

@@ -41,6 +41,12 @@ pub(crate) struct Arguments {
     /// Seconds of speech in a batch.
     #[arg(long)]
     batch_seconds: Option<f64>,
+    /// The share of numbers left out behind each layer while training.
+    #[arg(long, default_value_t = 0.0)]
+    dropout: f64,
+    /// Where to compute: `cpu`, or `cuda` in a program that was built with that feature.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Makes a run repeatable.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -54,6 +60,9 @@ const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(120);
 
 /// Utterances that the letter error is measured on between epochs.
 const MEASURED: usize = 64;
+
+/// It takes a second; where an epoch is as short, not behind every one.
+const BETWEEN_MEASUREMENTS: Duration = Duration::from_secs(30);
 
 /// Hours heard, beside the checkpoint.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -75,6 +84,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let trained = arguments.from.as_deref().map(|path| read_weights(path, &recogniser)).transpose()?;
     let mut settings = Settings::new(&arguments.architecture, 1);
+    settings.device = models::device::device_named(&arguments.device)?;
+    // Ten bits are enough to train with, and a device multiplies them several times as fast.
+    models::device::round_products(true);
+    settings.dropout = arguments.dropout;
     settings.seed = arguments.seed;
     settings.peak_rate = arguments.rate.unwrap_or(settings.peak_rate);
     settings.batch_seconds = arguments.batch_seconds.unwrap_or(settings.batch_seconds);
@@ -93,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let mut log = Log::open(&arguments.out.with_extension("log.jsonl"), run.trainer.n_steps)?;
     let mut progress = Progress::new("s of speech", run.trainer.n_steps, n_steps);
-    let (started, mut saved) = (Instant::now(), Instant::now());
+    let (started, mut saved, mut measured) = (Instant::now(), Instant::now(), None::<Instant>);
     while run.trainer.n_steps < n_steps {
         let step = run.trainer.n_steps;
         let done = run.step(&utterances)?;
@@ -103,7 +116,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             eprintln!("{line}");
         }
         let is_last = step + 1 == n_steps;
-        if !dev.is_empty() && (is_last || (step + 1).is_multiple_of(per_epoch)) {
+        let is_due = measured.is_none_or(|at| at.elapsed() >= BETWEEN_MEASUREMENTS);
+        if !dev.is_empty() && (is_last || (is_due && (step + 1).is_multiple_of(per_epoch))) {
+            measured = Some(Instant::now());
             let (errors, _) = summed(&transcribe(&run.trainer.network.plain()?, &recogniser, &dev)?);
             log.write(step, json!({"letter_error": errors.share(), "hours": heard.hours}))?;
             eprintln!("after {:.1} h: letter error {:.3} on {} utterances", heard.hours, errors.share(), dev.len());

@@ -9,6 +9,7 @@ mod batches;
 pub mod corpus;
 pub mod letter_error;
 
+use candle_core::Device;
 use models::loaders::Weights;
 use models::speech::Alphabet;
 use models::{Graph, Layout, Value, zoo};
@@ -37,6 +38,8 @@ pub struct Settings {
     pub phone_weight: f64,
     pub augmentation: Augmentation,
     pub seed: u64,
+    /// Where steps compute.
+    pub device: Device,
 }
 
 impl Settings {
@@ -51,6 +54,7 @@ impl Settings {
             phone_weight: 0.5,
             augmentation: Augmentation::default(),
             seed: 1,
+            device: Device::Cpu,
         }
     }
 }
@@ -68,6 +72,8 @@ pub struct Run {
     pub recogniser: Recogniser,
     settings: Settings,
     batches: Batches,
+    /// The batch of a step to come, made while a device worked.
+    ready: Option<(usize, Heard)>,
 }
 
 /// What a step did.
@@ -97,9 +103,10 @@ impl Run {
         };
         let warm_up = 500.min(settings.n_steps / 10);
         let schedule = Schedule { peak: settings.peak_rate, warm_up, n_steps: settings.n_steps };
+        let network = if settings.device.is_cpu() { network } else { network.on_device(&settings.device)? };
         let mut trainer = Trainer::new(network, 0.01, schedule, settings.seed);
         trainer.longest_gradient = Some(5.0);
-        Ok(Run { trainer, recogniser, settings, batches })
+        Ok(Run { trainer, recogniser, settings, batches, ready: None })
     }
 
     /// Steps in which every utterance is heard once.
@@ -109,12 +116,30 @@ impl Run {
 
     /// One step.
     pub fn step(&mut self, utterances: &[Utterance]) -> Result<Step> {
-        let step = self.trainer.n_steps;
-        let heard = Heard::of_batch(&self.recogniser, utterances, self.batches.of_step(step), &self.settings, step);
-        let input = heard.input(&self.recogniser)?;
-        let (blank, phone_weight) = (self.recogniser.alphabet.blank(), self.settings.phone_weight);
-        let mut random = self.trainer.random();
-        let loss = self.trainer.step(&[input], &mut random, |network, trace| {
+        let Run { trainer, recogniser, settings, batches, ready } = self;
+        let step = trainer.n_steps;
+        let hear = |step| Heard::of_batch(recogniser, utterances, batches.of_step(step), settings, step);
+        let heard = match ready.take() {
+            Some((made_for, heard)) if made_for == step => heard,
+            _ => hear(step),
+        };
+        // While a device works, the processor makes the next batch.
+        let makes_next = !settings.device.is_cpu() && step + 1 < settings.n_steps;
+        let loss = std::thread::scope(|scope| {
+            let next = makes_next.then(|| scope.spawn(|| hear(step + 1)));
+            let loss = Self::loss_of_step(trainer, recogniser, settings.phone_weight, &heard);
+            *ready = next.map(|next| (step + 1, next.join().expect("a batch is made without a panic")));
+            loss
+        })?;
+        let seconds = heard.all.iter().map(|one| one.n_frames as f64).sum::<f64>() * recogniser.seconds_per_frame;
+        Ok(Step { loss, seconds })
+    }
+
+    fn loss_of_step(trainer: &mut Trainer, recogniser: &Recogniser, phone_weight: f64, heard: &Heard) -> Result<f64> {
+        let input = heard.input(recogniser)?;
+        let blank = recogniser.alphabet.blank();
+        let mut random = trainer.random();
+        trainer.step(&[input], &mut random, |network, trace| {
             let output = network.graph().output();
             let logits = trace.value(output)?;
             let n_out = logits.shape()[2];
@@ -129,9 +154,7 @@ impl Run {
                 derivatives.push((head, derivative.map(|number| number * phone_weight)?));
             }
             Ok(Loss { value, derivatives })
-        })?;
-        let seconds = heard.all.iter().map(|one| one.n_frames as f64).sum::<f64>() * self.recogniser.seconds_per_frame;
-        Ok(Step { loss, seconds })
+        })
     }
 }
 
@@ -141,6 +164,7 @@ fn output_frames(n_frames: usize) -> usize {
 }
 
 /// An utterance as it is heard once.
+#[derive(Debug)]
 struct HeardOnce {
     /// `[frame, band]`
     numbers: Vec<f32>,
@@ -163,6 +187,7 @@ impl HeardOnce {
 }
 
 /// A batch as it is heard once.
+#[derive(Debug)]
 struct Heard {
     all: Vec<HeardOnce>,
 }
