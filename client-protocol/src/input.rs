@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::tensor::Tensor;
 
-/// What to load: exactly one of `path`, `data` and `tensor`.
+/// What to load: exactly one of `path`, `data`, `tensor` and `text`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadParams {
     /// The absolute path of a PNG, JPEG, WAV, FLAC, Ogg, MP3 or `.npy` file.
@@ -21,6 +21,9 @@ pub struct LoadParams {
     /// The numbers themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tensor: Option<Tensor>,
+    /// A word, for a network that reads spelling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// Check against this model and prepare for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -34,10 +37,10 @@ pub struct LoadParams {
 pub struct Loaded {
     /// Its id: a hash of content and explicit options.
     pub input: String,
-    /// `image`, `audio` or `tensor`.
+    /// `image`, `audio`, `tensor` or `text`.
     pub kind: String,
     /// The shape of what the file holds: rows, columns, channels of an image; channels and samples
-    /// of a sound; an array's own.
+    /// of a sound; an array's own; letters of a word.
     pub shape: Vec<usize>,
     /// For sound (s).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ use client_protocol::{ErrorKind, ErrorObject, nearest};
 use models::description::FrontEnd;
 use models::front_ends::audio::{self, AudioError, SoundInfo, SoundScale};
 use models::front_ends::image::{self, PreparedImage};
+use models::speech::phonemizer;
 use models::{Dim, Layout, NodeIdx, Value};
 
 use crate::held_model::HeldModel;
@@ -22,6 +23,8 @@ pub(crate) enum Content {
     Sound { bytes: Vec<u8>, info: SoundInfo },
     /// Numbers as they are.
     Array(Array),
+    /// A word by its letters' numbers.
+    Word { letters: Vec<usize> },
 }
 
 /// An input that is held.
@@ -61,6 +64,8 @@ impl HeldInput {
             Content::Image { .. } => format!("{front_end:?}"),
             Content::Sound { .. } => format!("{front_end:?} {dims:?}"),
             Content::Array(_) => format!("{dims:?}"),
+            // Which phonemes stand beside it is what the model itself says.
+            Content::Word { .. } => format!("{} {dims:?}", model.id),
         };
         if let Some(prepared) = self.lock().get(&key) {
             return Ok(prepared.clone());
@@ -69,9 +74,31 @@ impl HeldInput {
             Content::Image { bytes, .. } => self.prepare_image(bytes, front_end)?,
             Content::Sound { bytes, .. } => self.prepare_sound(bytes, front_end, model)?,
             Content::Array(array) => PreparedInput { value: fitted(array, dims)?, photo: None, sound_scale: None },
+            Content::Word { letters } => self.prepare_word(letters, model, input)?,
         });
         self.lock().insert(key, prepared.clone());
         Ok(prepared)
+    }
+
+    /// A word as letters; beside them stand the phonemes that the network itself says, as it says them step by step.
+    fn prepare_word(&self, letters: &[usize], model: &HeldModel, input: NodeIdx) -> Result<PreparedInput, ErrorObject> {
+        if self.front_end.as_ref().or(model.front_end.as_ref()) != Some(&FrontEnd::Spelling) {
+            let message = "this model reads no words";
+            return Err(ErrorObject::new(ErrorKind::Unfit, message)
+                .field("input")
+                .expected("a photo, a sound or an array")
+                .hint("model phonemizer reads words"));
+        }
+        let word = [letters.to_vec()];
+        let of_model = |error| crate::errors::of_model(error, Some(&model.graph));
+        let value = match model.graph.inputs().first() == Some(&input) {
+            true => phonemizer::letters_input(&word).map_err(of_model)?,
+            false => {
+                let said = phonemizer::spoken(&model.graph, &word).map_err(of_model)?;
+                phonemizer::phonemes_input(&said).map_err(of_model)?
+            }
+        };
+        Ok(PreparedInput { value, photo: None, sound_scale: None })
     }
 
     fn prepare_image(&self, bytes: &[u8], front_end: Option<&FrontEnd>) -> Result<PreparedInput, ErrorObject> {
@@ -113,6 +140,7 @@ impl HeldInput {
         let content = match &self.content {
             Content::Image { bytes, .. } | Content::Sound { bytes, .. } => bytes.len(),
             Content::Array(array) => array.numbers.len() * 4,
+            Content::Word { letters } => letters.len() * 8,
         };
         let photo_bytes = |prepared: &PreparedInput| {
             prepared.photo.as_ref().map_or(0, |photo| photo.numbers.len() * 4 + photo.crop.len())

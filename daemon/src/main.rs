@@ -177,7 +177,9 @@ fn build_id() -> anyhow::Result<String> {
 }
 
 fn init_logs(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("INTROSPECT_LOG").unwrap_or_else(|_| "info".into());
+    // The decoders tell of every stream that they begin.
+    let usual = || "info,symphonia=warn".into();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("INTROSPECT_LOG").unwrap_or_else(|_| usual());
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

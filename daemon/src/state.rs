@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use client_protocol::ErrorObject;
+use models::loaders::{Weights, safetensors};
 use models::speech::{Dictionary, LanguageModel};
+use models::{Graph, zoo};
 
 use crate::ascents::Ascents;
 use crate::compute_queue::ComputeQueue;
+use crate::errors;
 use crate::held_corpus::Corpora;
 use crate::held_input::Inputs;
 use crate::held_model::Models;
@@ -59,6 +63,8 @@ pub(crate) struct State {
     pub(crate) language_model: Mutex<Option<(String, Arc<LanguageModel>)>>,
     /// The dictionary that was read last, with its file's hash.
     pub(crate) dictionary: Mutex<Option<(String, Arc<Dictionary>)>>,
+    /// What says words that a dictionary lacks; built at first use, nothing where no weights came with the program.
+    phonemizer: OnceLock<Option<Graph>>,
     /// Held while a model loads, so that two requests for one do the work once.
     pub(crate) loading: Mutex<()>,
 }
@@ -89,9 +95,23 @@ impl State {
             corpora: Mutex::default(),
             language_model: Mutex::default(),
             dictionary: Mutex::default(),
+            phonemizer: OnceLock::new(),
             loading: Mutex::default(),
             config,
         })
+    }
+
+    /// The network of the zoo that says words by their letters.
+    pub(crate) fn phonemizer(&self) -> Result<Option<&Graph>, ErrorObject> {
+        if let Some(built) = self.phonemizer.get() {
+            return Ok(built.as_ref());
+        }
+        let built = zoo::find("phonemizer").and_then(|entry| Some((entry, entry.embedded?))).map(|(entry, bytes)| {
+            let checkpoint = safetensors::load(&bytes)?;
+            zoo::build(entry, Weights::from_checkpoint(checkpoint))
+        });
+        let built = built.transpose().map_err(|error| errors::of_load(error, "phonemizer"))?;
+        Ok(self.phonemizer.get_or_init(|| built).as_ref())
     }
 
     /// The models held.

@@ -40,6 +40,8 @@ pub enum FrontEnd {
     Image(ImageFrontEnd),
     /// Sound.
     Audio(AudioFrontEnd),
+    /// Words: a network whose first input is letters, and whose second the phonemes said so far (`phonemizer`).
+    Spelling,
 }
 
 /// How classes over time become letters (connectionist temporal classification, Graves et al. 2006): one class of
@@ -71,7 +73,7 @@ impl ModelDescription {
         match &description.front_end {
             Some(FrontEnd::Image(front_end)) => front_end.check()?,
             Some(FrontEnd::Audio(front_end)) => front_end.check()?,
-            None => {}
+            Some(FrontEnd::Spelling) | None => {}
         }
         match description.seconds_per_step {
             Some(step) if !step.is_finite() || step <= 0.0 => {
@@ -87,7 +89,7 @@ impl FrontEnd {
     pub fn for_images(&self) -> Option<&ImageFrontEnd> {
         match self {
             FrontEnd::Image(front_end) => Some(front_end),
-            FrontEnd::Audio(_) => None,
+            FrontEnd::Audio(_) | FrontEnd::Spelling => None,
         }
     }
 
@@ -95,7 +97,7 @@ impl FrontEnd {
     pub fn for_audio(&self) -> Option<&AudioFrontEnd> {
         match self {
             FrontEnd::Audio(front_end) => Some(front_end),
-            FrontEnd::Image(_) => None,
+            FrontEnd::Image(_) | FrontEnd::Spelling => None,
         }
     }
 }

@@ -200,7 +200,7 @@ fn images_that_are_none_or_too_large() {
         &["does not say how a photo becomes its input"],
     );
     bench.refuses("input.load", json!({"path": "/"}), "invalid_params", &["no regular file"]);
-    bench.refuses("input.load", json!({}), "invalid_params", &["exactly one of `path`, `data` and `tensor`"]);
+    bench.refuses("input.load", json!({}), "invalid_params", &["exactly one of `path`, `data`, `tensor` and `text`"]);
     bench.refuses("input.load", json!({"data": "%%%"}), "invalid_params", &["no base64"]);
 }
 

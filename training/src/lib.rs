@@ -2,7 +2,7 @@
 //! parameter, a step of the optimiser, and what goes around it (losses, checkpoints, progress, corpora).
 //!
 //! Read `trainer.rs` first, then `network.rs`; each thing that can be trained is a folder or file of its own
-//! (`digits.rs`, `prior.rs`, `speech/`).
+//! (`digits.rs`, `prior.rs`, `speech/`, `phonemes.rs`).
 
 pub mod backward;
 pub mod checkpoint;
@@ -12,6 +12,7 @@ pub mod folder;
 pub mod losses;
 pub mod network;
 pub mod optimiser;
+pub mod phonemes;
 pub mod prior;
 pub mod progress;
 pub mod random;

@@ -15,6 +15,10 @@ enum Command {
     Prior(commands::prior::Arguments),
     /// A recogniser of letters.
     Speech(commands::speech::Arguments),
+    /// A phonemizer, from letters to phonemes, out of a pronouncing dictionary.
+    Phonemes(commands::phonemes::Arguments),
+    /// How many words and phonemes of a dictionary's held out tenth a phonemizer gets wrong.
+    PhonemeError(commands::phoneme_error::Arguments),
     /// How many letters a recogniser gets wrong, by voice and corpus.
     SpeechError(commands::speech_error::Arguments),
 }
@@ -25,6 +29,8 @@ fn main() -> anyhow::Result<()> {
         Command::Digits(arguments) => commands::digits::run(&arguments),
         Command::Prior(arguments) => commands::prior::run(&arguments),
         Command::Speech(arguments) => commands::speech::run(&arguments),
+        Command::Phonemes(arguments) => commands::phonemes::run(&arguments),
+        Command::PhonemeError(arguments) => commands::phoneme_error::run(&arguments),
         Command::SpeechError(arguments) => commands::speech_error::run(&arguments),
     }
 }

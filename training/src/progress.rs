@@ -32,6 +32,11 @@ impl Progress {
         Progress { unit, n_steps, started: now, first_step, said: now, amount: 0.0, losses: (0.0, 0) }
     }
 
+    /// Another length of the run, where that is found out as it goes.
+    pub fn set_n_steps(&mut self, n_steps: usize) {
+        self.n_steps = n_steps;
+    }
+
     /// Counts a step; answers a line when one is due.
     pub fn count(&mut self, step: usize, loss: f64, amount: f64) -> Option<String> {
         self.amount += amount;

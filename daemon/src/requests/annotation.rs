@@ -1,14 +1,14 @@
 //! `corpus.annotate`: transcripts laid over sounds, letters beside phonemes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use client_protocol::corpus::{Agreement, AnnotateParams, Annotated, AnnotatedItem, AnnotatedLetter, DamagedFile};
 use client_protocol::model::Letter;
 use client_protocol::{ErrorKind, ErrorObject};
 use models::corpora::{self, CorpusFiles, Item, Phone};
-use models::speech::{self, Dictionary};
-use models::{Interrupt, NodeIdx};
+use models::speech::{self, Dictionary, SpokenLetter, phonemizer};
+use models::{Graph, Interrupt, NodeIdx};
 use serde_json::json;
 
 use crate::errors;
@@ -44,8 +44,9 @@ pub(crate) fn annotate(state: &Arc<State>, params: AnnotateParams, token: &Token
     }
     let path = params.dictionary.clone().unwrap_or_else(|| state.config.cache_dir.join(CMUDICT).display().to_string());
     let dictionary = if params.phonemes { Some(dictionary(state, &path)?) } else { None };
-    let one = Annotator { state, model: &model, held: &held, dictionary: dictionary.as_deref(), token };
-    let (mut items, mut skipped, mut unknown, mut offsets) = (Vec::new(), Vec::new(), BTreeSet::new(), Vec::new());
+    let phonemizer = if params.phonemes { state.phonemizer()? } else { None };
+    let one = Annotator { state, model: &model, held: &held, dictionary: dictionary.as_deref(), phonemizer, token };
+    let (mut items, mut skipped, mut unknown, mut offsets) = (Vec::new(), Vec::new(), Unknown::new(), Vec::new());
     let (mut log_probability, mut n_letters, mut n_aligned) = (0.0, 0usize, 0usize);
     for (nth, item) in spoken.iter().enumerate() {
         token.check().map_err(errors::of_interrupted)?;
@@ -80,7 +81,7 @@ pub(crate) fn annotate(state: &Arc<State>, params: AnnotateParams, token: &Token
         skipped_files: skipped.into_iter().take(MOST_NAMED).collect(),
         log_probability: log_probability / n_letters.max(1) as f64,
         unknown_words: unknown.len(),
-        first_unknown_words: unknown.into_iter().take(MOST_NAMED).collect(),
+        first_unknown_words: unknown.into_keys().take(MOST_NAMED).collect(),
         agreement: agreement(offsets),
         items,
         settings: settings([("phonemes", json!(params.phonemes)), ("dictionary", json!(dictionary.map(|_| path)))]),
@@ -118,12 +119,17 @@ struct Annotator<'a> {
     model: &'a Arc<HeldModel>,
     held: &'a HeldCorpus,
     dictionary: Option<&'a Dictionary>,
+    /// What says words that the dictionary lacks.
+    phonemizer: Option<&'a Graph>,
     token: &'a Token,
 }
 
+/// Words that the dictionary lacks, each with what the network says of it.
+type Unknown = BTreeMap<String, Option<Vec<SpokenLetter>>>;
+
 impl Annotator<'_> {
     /// One utterance; words that the dictionary lacks join the others.
-    fn annotated(&self, item: &Item, unknown: &mut BTreeSet<String>) -> Result<AnnotatedItem, ErrorObject> {
+    fn annotated(&self, item: &Item, unknown: &mut Unknown) -> Result<AnnotatedItem, ErrorObject> {
         let alphabet = self.model.alphabet.as_ref().ok_or_else(unfit)?;
         let text = item.transcript.as_deref().unwrap_or_default();
         let classes = alphabet.classes(text).map_err(|error| ErrorObject::new(ErrorKind::Unfit, error.to_string()))?;
@@ -142,21 +148,39 @@ impl Annotator<'_> {
             id: item.id.clone(),
             transcript: alphabet.text(&classes),
             log_probability: alignment.log_probability.into(),
-            letters: self.with_phonemes(letters, unknown),
+            letters: self.with_phonemes(letters, unknown)?,
         })
     }
 
+    /// The dictionary's word for it, else the network's.
+    fn spoken(&self, word: &str, unknown: &mut Unknown) -> Result<Vec<SpokenLetter>, ErrorObject> {
+        let Some(dictionary) = self.dictionary.filter(|_| !word.is_empty()) else { return Ok(Vec::new()) };
+        if let Some(spoken) = dictionary.letters(word) {
+            return Ok(spoken);
+        }
+        if let Some(known) = unknown.get(word) {
+            return Ok(known.clone().unwrap_or_default());
+        }
+        let said = match (self.phonemizer, phonemizer::spelled(word)) {
+            (Some(graph), Some(letters)) => {
+                let said =
+                    phonemizer::spoken(graph, &[letters]).map_err(|error| errors::of_model(error, Some(graph)))?;
+                let phonemes: Vec<&str> = said[0].iter().map(|phoneme| phonemizer::PHONEMES[*phoneme]).collect();
+                dictionary.letters_spoken(word, &phonemes)
+            }
+            _ => None,
+        };
+        unknown.insert(word.to_owned(), said.clone());
+        Ok(said.unwrap_or_default())
+    }
+
     /// Letters word by word, each with what it stands for.
-    fn with_phonemes(&self, letters: Vec<Letter>, unknown: &mut BTreeSet<String>) -> Vec<AnnotatedLetter> {
+    fn with_phonemes(&self, letters: Vec<Letter>, unknown: &mut Unknown) -> Result<Vec<AnnotatedLetter>, ErrorObject> {
         let mut annotated = Vec::with_capacity(letters.len());
         for word in letters.split_inclusive(|letter| letter.letter == " ") {
             let is_letter = |letter: &&Letter| letter.letter != " ";
             let spelled: String = word.iter().filter(is_letter).map(|letter| letter.letter.as_str()).collect();
-            let spoken = self.dictionary.filter(|_| !spelled.is_empty()).map(|dictionary| dictionary.letters(&spelled));
-            if let Some(None) = spoken {
-                unknown.insert(spelled);
-            }
-            let mut of_letters = spoken.flatten().unwrap_or_default().into_iter();
+            let mut of_letters = self.spoken(&spelled, unknown)?.into_iter();
             annotated.extend(word.iter().map(|letter| {
                 let spoken = if letter.letter == " " { None } else { of_letters.next() };
                 AnnotatedLetter {
@@ -166,7 +190,7 @@ impl Annotator<'_> {
                 }
             }));
         }
-        annotated
+        Ok(annotated)
     }
 
     /// How much later each letter lies than its phone, where the corpus knows phone times.

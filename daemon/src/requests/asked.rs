@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use client_protocol::{ErrorKind, ErrorObject, InputRef, OneInput, Place, ScoreOf, Target, nearest};
 use introspection::{ClassChoice, OutputAxes, ResolvedTarget};
+use models::description::FrontEnd;
 use models::speech::Heard;
 use models::{NodeIdx, Outlet, Trace, receptive_field::nearest_place};
 
@@ -95,6 +96,10 @@ fn of_each_input(model: &HeldModel, asked: &InputRef) -> Result<Vec<OneInput>, E
                 given.get(*name).cloned().ok_or_else(missing)
             };
             names.iter().map(of).collect()
+        }
+        // A word is what is read and, by what the network says of it, what was said.
+        InputRef::Name(name) if model.front_end == Some(FrontEnd::Spelling) => {
+            Ok(names.iter().map(|_| OneInput::Name(name.clone())).collect())
         }
         _ if names.len() > 1 => {
             let message = format!("this network has {} inputs, {}, and one was given", names.len(), names.join(", "));

@@ -8,6 +8,7 @@ use client_protocol::input::{Dropped, InputParams, Inputs, LoadParams, Loaded};
 use client_protocol::{ErrorKind, ErrorObject, NoParams, Tensor};
 use models::description::FrontEnd;
 use models::front_ends::{audio, image};
+use models::speech::phonemizer;
 
 use crate::files;
 use crate::held_input::{Content, HeldInput, check_finite, of_image, of_sound};
@@ -16,19 +17,23 @@ use crate::interrupt::Token;
 use crate::npy;
 use crate::state::State;
 
+/// No word of English is as long.
+const LONGEST_WORD: usize = 64;
+
 pub(crate) fn load(state: &Arc<State>, params: LoadParams, _: &Token) -> Result<Loaded, ErrorObject> {
     let front_end = params.frontend.as_ref().map(crate::requests::model::front_end).transpose()?;
-    let input = match (params.path, params.data, params.tensor) {
-        (Some(path), None, None) => from_path(state, &path, front_end)?,
-        (None, Some(data), None) => {
+    let input = match (params.path, params.data, params.tensor, params.text) {
+        (Some(path), None, None, None) => from_path(state, &path, front_end)?,
+        (None, Some(data), None, None) => {
             let bytes = BASE64
                 .decode(data)
                 .map_err(|error| ErrorObject::invalid("data", format!("`data` is no base64: {error}")))?;
             from_bytes(state, bytes, params.format.as_deref(), None, front_end)?
         }
-        (None, None, Some(tensor)) => from_tensor(&tensor)?,
+        (None, None, Some(tensor), None) => from_tensor(&tensor)?,
+        (None, None, None, Some(text)) => from_word(&text)?,
         _ => {
-            let message = "an input is given by exactly one of `path`, `data` and `tensor`";
+            let message = "an input is given by exactly one of `path`, `data`, `tensor` and `text`";
             return Err(ErrorObject::new(ErrorKind::InvalidParams, message).field("path"));
         }
     };
@@ -141,6 +146,22 @@ fn is_sound(bytes: &[u8]) -> bool {
     is_wav || is_mp3 || bytes.starts_with(b"fLaC") || bytes.starts_with(b"OggS")
 }
 
+/// A word by its letters.
+fn from_word(text: &str) -> Result<HeldInput, ErrorObject> {
+    let word = text.trim().to_lowercase();
+    let refuse = |message: String| {
+        let shown: String = text.chars().take(40).collect();
+        ErrorObject::invalid("text", message).value(shown).expected("one word of the letters a to z and apostrophes")
+    };
+    let n_letters = word.chars().count();
+    if n_letters > LONGEST_WORD {
+        return Err(refuse(format!("`text` has {n_letters} letters; at most {LONGEST_WORD} are read")));
+    }
+    let letters = phonemizer::spelled(&word).ok_or_else(|| refuse("`text` is no word".to_owned()))?;
+    let id = blake3::hash(format!("word {word}").as_bytes()).to_hex()[..16].to_owned();
+    Ok(HeldInput::new(id, None, Content::Word { letters }, None))
+}
+
 /// An input of numbers that came with the request.
 pub(crate) fn from_tensor(tensor: &Tensor) -> Result<HeldInput, ErrorObject> {
     let numbers = tensor.numbers().map_err(|message| ErrorObject::invalid("tensor", message))?;
@@ -160,6 +181,7 @@ fn describe(input: &HeldInput) -> Loaded {
         Content::Image { size: (columns, rows), .. } => ("image", vec![*rows as usize, *columns as usize, 3]),
         Content::Sound { info, .. } => ("audio", vec![info.n_channels, info.n_samples as usize]),
         Content::Array(array) => ("tensor", array.shape.clone()),
+        Content::Word { letters } => ("text", vec![letters.len()]),
     };
     let info = match &input.content {
         Content::Sound { info, .. } => Some(info),

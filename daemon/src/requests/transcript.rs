@@ -6,7 +6,8 @@ use client_protocol::model::{Letter, PredictParams, Search};
 use client_protocol::transcript::{AlignParams, Aligned};
 use client_protocol::{ErrorKind, ErrorObject};
 use models::Trace;
-use models::speech::{self, Alphabet, BeamSettings, Frames, Heard, LanguageModel};
+use models::description::FrontEnd;
+use models::speech::{self, Alphabet, BeamSettings, Frames, Heard, LanguageModel, phonemizer};
 use serde_json::{Value, json};
 
 use crate::draw;
@@ -68,6 +69,9 @@ pub(crate) fn transcript(
         None => Search::Greedy,
     });
     check_search(params, search)?;
+    if model.front_end == Some(FrontEnd::Spelling) && params.search.is_none() {
+        return spoken(model, trace).map(Some);
+    }
     let Some(alphabet) = &model.alphabet else {
         return match params.search.is_some() || params.language_model.is_some() {
             true => Err(unfit()),
@@ -99,6 +103,20 @@ pub(crate) fn transcript(
         above: written_above(model, prepared, &heard),
         settings,
     }))
+}
+
+/// The phonemes of a word, one a step, up to its end.
+fn spoken(model: &HeldModel, trace: &Trace) -> Result<Transcript, ErrorObject> {
+    let classes = Classes::of(model, trace)?;
+    let mut letters = Vec::new();
+    for (frame, of_step) in classes.numbers.chunks_exact(classes.n_classes).enumerate() {
+        let best = (0..of_step.len()).max_by(|a, b| of_step[*a].total_cmp(&of_step[*b])).unwrap_or(phonemizer::END);
+        let Some(phoneme) = phonemizer::PHONEMES.get(best) else { break };
+        let probability = f64::from(of_step[best]).exp();
+        letters.push(Letter { letter: (*phoneme).to_owned(), frame, start: None, end: None, probability });
+    }
+    let text = letters.iter().map(|letter| letter.letter.as_str()).collect::<Vec<_>>().join(" ");
+    Ok(Transcript { text, letters, above: Vec::new(), settings: Vec::new() })
 }
 
 fn check_search(params: &PredictParams, search: Search) -> Result<(), ErrorObject> {

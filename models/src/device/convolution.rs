@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::rows::{Rows, Window, outer_products, products};
-use super::{OnTensors, of_plane, plane, pointwise, with_zeros};
+use super::{OnTensors, column_sums, of_plane, plane, pointwise, with_zeros};
 use crate::error::Result;
 use crate::operators::{Backward, Convolution, Operator, ParameterGradients};
 use crate::value::Value;
@@ -184,9 +184,9 @@ impl ConvolutionOnDevice {
             let channels = self.weight.dims()[0];
             let of_tap = |tap: &super::rows::Tap| {
                 let read = x.narrow(0, tap.offset, rows.n_outputs())?.narrow(1, tap.phase * channels, channels)?;
-                (read * &arrived)?.sum(0)
+                column_sums(&(read * &arrived)?)
             };
-            let of_taps = rows.taps.iter().map(of_tap).collect::<candle_core::Result<Vec<_>>>()?;
+            let of_taps = rows.taps.iter().map(of_tap).collect::<Result<Vec<_>>>()?;
             Tensor::stack(&of_taps, 1)?.reshape(self.weight.dims())?
         } else {
             let blocks = Blocks::of(&rows);
@@ -194,7 +194,7 @@ impl ConvolutionOnDevice {
         };
         let mut gradients = vec![("weight", weight)];
         if self.bias.is_some() {
-            gradients.push(("bias", arrived.sum(0)?));
+            gradients.push(("bias", column_sums(&arrived)?));
         }
         Ok(gradients)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use super::OnTensors;
+use super::{OnTensors, column_sums};
 use crate::error::Result;
 use crate::operators::{Backward, Dense, ParameterGradients};
 use crate::value::{Layout, Value};
@@ -61,7 +61,7 @@ impl OnTensors for DenseOnDevice {
         let (x, arrived) = (self.lines(&backward.input_of_pairs(0)?)?, self.lines(backward.gradient()?)?);
         let mut to_parameters = vec![("weight", arrived.t()?.matmul(&x)?)];
         if self.bias.is_some() {
-            to_parameters.push(("bias", arrived.sum(0)?));
+            to_parameters.push(("bias", column_sums(&arrived)?));
         }
         Ok((to_input, to_parameters))
     }

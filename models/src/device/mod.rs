@@ -74,7 +74,13 @@ fn cuda(nth: usize) -> Result<Device, String> {
     if !unsafe { candle_core::cuda_backend::cudarc::driver::sys::is_culib_present() } {
         return Err("no driver of CUDA is installed; `cpu` is there".to_owned());
     }
-    Device::new_cuda(nth).map_err(|error| error.to_string())
+    let device = Device::new_cuda(nth).map_err(|error| error.to_string())?;
+    if let Device::Cuda(cuda) = &device {
+        // SAFETY: all that a device is asked goes through its one stream, in order, so that nothing waits for another
+        // stream; to note who does what would cost as much as a small kernel.
+        unsafe { cuda.disable_event_tracking() };
+    }
+    Ok(device)
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -325,6 +331,15 @@ fn plane(value: &Value, device: &Device) -> Result<Tensor> {
 fn of_plane(tensor: &Tensor, shape: &[usize]) -> Result<Value> {
     let tensor = tensor.reshape(Layout::ChannelsLast.physical_shape(shape))?;
     Value::laid_out(&tensor, shape, Layout::ChannelsLast)
+}
+
+/// The sum of each column, as a product with ones: rows are added where they lie.
+///
+/// # Shapes
+/// - `rows`: `[row, column]`; returns `[column]`
+fn column_sums(rows: &Tensor) -> Result<Tensor> {
+    let ones = Tensor::ones((1, rows.dims()[0]), rows.dtype(), rows.device())?;
+    Ok(ones.matmul(&rows.contiguous()?)?.squeeze(0)?)
 }
 
 /// Zeros before and behind along an axis.

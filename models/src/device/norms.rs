@@ -1,10 +1,10 @@
 //! Batch norms, after training and within it, and dropout.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, DeviceLocation, Tensor};
 
-use super::{OnTensors, channels_last, pointwise};
+use super::{OnTensors, channels_last, column_sums, pointwise};
 use crate::error::{ModelError, Result};
 use crate::operators::{Backward, BatchNorm, NormByMoments, ParameterGradients};
 use crate::value::{Layout, Value};
@@ -63,8 +63,8 @@ impl OnTensors for MomentsOnDevice {
     fn forward(&self, inputs: &[&Value]) -> Result<Value> {
         let (_, places) = places(inputs[0], &self.device)?;
         let (n, channels) = places.dims2()?;
-        let mean = (places.sum(0)? * (1.0 / n as f64))?;
-        let variance = (places.broadcast_sub(&mean)?.sqr()?.sum(0)? * (1.0 / n as f64))?;
+        let mean = (column_sums(&places)? * (1.0 / n as f64))?;
+        let variance = (column_sums(&places.broadcast_sub(&mean)?.sqr()?)? * (1.0 / n as f64))?;
         Value::laid_out(&Tensor::stack(&[mean, variance], 0)?, &[2, channels], Layout::Logical)
     }
 
@@ -128,7 +128,7 @@ impl OnTensors for NormByMomentsOnDevice {
         let (_, arrived) = places(backward.gradient()?, &self.device)?;
         let (mean, inverse) = self.centre_and_inverse(&backward.values.input(1)?)?;
         let normed = x.broadcast_sub(&mean)?.broadcast_mul(&inverse)?;
-        let (of_shift, of_scale) = (arrived.sum(0)?, (&arrived * &normed)?.sum(0)?);
+        let (of_shift, of_scale) = (column_sums(&arrived)?, column_sums(&(&arrived * &normed)?)?);
         let mut to_inputs = vec![None, None];
         if backward.wanted.first() == Some(&true) {
             // `scale / σ · (g - mean(g) - x̂ mean(g x̂))`
@@ -151,7 +151,7 @@ impl OnTensors for NormByMomentsOnDevice {
     }
 }
 
-/// Dropout by the device's own chance, drawn again on the way back from the same seed.
+/// Dropout by the device's own chance: each layer and step begins elsewhere in one long list of numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct DropoutOnDevice {
     probability: f64,
@@ -159,16 +159,44 @@ pub(crate) struct DropoutOnDevice {
     device: Device,
 }
 
+/// Numbers of the list.
+const CHANCES: usize = 1 << 27;
+
+/// The list of each device, by its number: to seed a generator anew for every layer costs as much as all of its work.
+static CHANCE: Mutex<Vec<(usize, Tensor)>> = Mutex::new(Vec::new());
+
 impl DropoutOnDevice {
-    /// `None` for the processor, whose chance cannot be seeded.
+    /// `None` for the processor, which has a way of its own.
     pub(crate) fn of(probability: f64, seed: u64, device: &Device) -> Option<Self> {
-        (!device.is_cpu()).then(|| DropoutOnDevice { probability, seed, device: device.clone() })
+        matches!(device, Device::Cuda(_)).then(|| DropoutOnDevice { probability, seed, device: device.clone() })
+    }
+
+    /// So many numbers from 0 to 1, the same for the same seed.
+    fn chance(&self, n: usize) -> Result<Tensor> {
+        let DeviceLocation::Cuda { gpu_id } = self.device.location() else {
+            return Err(ModelError::operator("Dropout", "this form is for devices of CUDA"));
+        };
+        if n > CHANCES / 2 {
+            let reason = format!("{n} numbers at once; at most {} can be left out by chance", CHANCES / 2);
+            return Err(ModelError::operator("Dropout", reason));
+        }
+        let mut known = CHANCE.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = match known.iter().find(|(known, _)| *known == gpu_id) {
+            Some((_, all)) => all.clone(),
+            None => {
+                self.device.set_seed(1)?;
+                let all = Tensor::rand(0f32, 1f32, CHANCES, &self.device)?;
+                known.push((gpu_id, all.clone()));
+                all
+            }
+        };
+        let first = self.seed % (CHANCES - n) as u64;
+        Ok(all.narrow(0, first as usize, n)?)
     }
 
     fn weighed(&self, value: &Value) -> Result<Value> {
         let value = channels_last(value, &self.device)?;
-        self.device.set_seed(self.seed)?;
-        let chance = Tensor::rand(0f32, 1f32, value.tensor().dims(), &self.device)?.to_dtype(value.dtype())?;
+        let chance = self.chance(value.len())?.reshape(value.tensor().dims())?;
         let kept = chance.ge(self.probability)?.to_dtype(value.dtype())?.affine(1.0 / (1.0 - self.probability), 0.0)?;
         Value::laid_out(&(value.tensor() * kept)?, value.shape(), value.layout())
     }

@@ -17,6 +17,8 @@ const ROUNDS: usize = 10;
 #[derive(Clone, Debug)]
 pub struct Dictionary {
     words: BTreeMap<String, Vec<u8>>,
+    /// Further ways to say a word.
+    others: BTreeMap<String, Vec<Vec<u8>>>,
     phonemes: Vec<String>,
     scores: PairScores,
 }
@@ -41,9 +43,10 @@ pub struct DictionaryError {
 }
 
 impl Dictionary {
-    /// Reads lines `word AH0 B IY1`; of several ways to say a word (`word(2)`) the first; comments begin with `;;;` or `#`.
+    /// Reads lines `word AH0 B IY1`, and `word(2) …` for a further way to say it; comments begin with `;;;` or `#`.
     pub fn read(text: &str) -> Result<Dictionary, DictionaryError> {
         let mut words: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        let mut others: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
         let mut phonemes: Vec<String> = Vec::new();
         for (nth, line) in text.lines().enumerate() {
             let entry = line.split('#').next().unwrap_or_default().trim();
@@ -57,9 +60,6 @@ impl Dictionary {
             if spoken.is_empty() || spoken.iter().any(|phoneme| phoneme.is_empty()) {
                 return Err(DictionaryError { line: nth + 1, text: line.chars().take(60).collect() });
             }
-            if word.ends_with(')') {
-                continue;
-            }
             let mut number = |phoneme: &str| {
                 let known = phonemes.iter().position(|known| known == phoneme);
                 known.unwrap_or_else(|| {
@@ -70,15 +70,18 @@ impl Dictionary {
             let spoken: Vec<usize> = spoken.into_iter().map(&mut number).collect();
             let fits = spoken.iter().map(|phoneme| u8::try_from(*phoneme)).collect::<Result<Vec<u8>, _>>();
             let fits = fits.map_err(|_| DictionaryError { line: nth + 1, text: line.chars().take(60).collect() })?;
-            words.entry(word.to_lowercase()).or_insert(fits);
+            match word.split_once('(').filter(|_| word.ends_with(')')) {
+                Some((word, _)) => others.entry(word.to_lowercase()).or_default().push(fits),
+                None => _ = words.entry(word.to_lowercase()).or_insert(fits),
+            }
         }
         let step = words.len().div_ceil(ESTIMATED_FROM).max(1);
         let of_word = |(word, spoken): (&String, &Vec<u8>)| -> Option<Word> {
-            Some((numbers(word)?, spoken.iter().copied().map(usize::from).collect()))
+            Some((letter_numbers(word)?, spoken.iter().copied().map(usize::from).collect()))
         };
         let sample: Vec<Word> = words.iter().step_by(step).filter_map(of_word).collect();
         let scores = PairScores::estimated(&sample, N_LETTERS, phonemes.len(), ROUNDS);
-        Ok(Dictionary { words, phonemes, scores })
+        Ok(Dictionary { words, others, phonemes, scores })
     }
 
     /// How many words there are.
@@ -91,14 +94,37 @@ impl Dictionary {
         self.words.is_empty()
     }
 
+    /// All words in alphabetical order, each with the ways to say it, the first of them first.
+    pub fn words(&self) -> impl Iterator<Item = (&str, Vec<Vec<&str>>)> {
+        let names = |spoken: &Vec<u8>| -> Vec<&str> {
+            spoken.iter().map(|phoneme| self.phonemes[usize::from(*phoneme)].as_str()).collect()
+        };
+        self.words.iter().map(move |(word, spoken)| {
+            let others = self.others.get(word).into_iter().flatten();
+            (word.as_str(), std::iter::once(spoken).chain(others).map(names).collect())
+        })
+    }
+
     /// What each letter of a word stands for; nothing where the dictionary lacks the word.
     pub fn letters(&self, word: &str) -> Option<Vec<SpokenLetter>> {
         let word = word.to_lowercase();
         let spoken: Vec<usize> = self.words.get(&word)?.iter().copied().map(usize::from).collect();
-        let letters = numbers(&word)?;
+        self.laid_out(&word, &spoken)
+    }
+
+    /// The same of a word that is spoken like this, which the dictionary need not have; nothing where it knows a phoneme
+    /// or letter not.
+    pub fn letters_spoken(&self, word: &str, phonemes: &[&str]) -> Option<Vec<SpokenLetter>> {
+        let number = |phoneme: &&str| self.phonemes.iter().position(|known| known == phoneme);
+        let spoken: Option<Vec<usize>> = phonemes.iter().map(number).collect();
+        self.laid_out(&word.to_lowercase(), &spoken?)
+    }
+
+    fn laid_out(&self, word: &str, spoken: &[usize]) -> Option<Vec<SpokenLetter>> {
+        let letters = letter_numbers(word)?;
         let mut found = vec![SpokenLetter { phonemes: Vec::new(), score: 0.0 }; letters.len()];
         let mut next = 0usize;
-        for pair in needleman_wunsch(&letters, &spoken, &self.scores) {
+        for pair in needleman_wunsch(&letters, spoken, &self.scores) {
             // A phoneme without a letter goes to the letter before, the first to the first.
             let at = match pair {
                 Pair::Phoneme(_) => next.saturating_sub(1),
@@ -117,7 +143,7 @@ impl Dictionary {
 }
 
 /// The letters of a word by number; nothing where it has others.
-fn numbers(word: &str) -> Option<Vec<usize>> {
+pub(super) fn letter_numbers(word: &str) -> Option<Vec<usize>> {
     let number = |letter: char| match letter {
         'a'..='z' => Some(letter as usize - 'a' as usize),
         '\'' => Some(N_LETTERS - 1),
@@ -165,6 +191,12 @@ sit S IH1 T
         assert_eq!(spoken(&dictionary, "tax").concat().replace('+', ""), "TAEKS");
         assert!(dictionary.letters("cat").unwrap().iter().all(|letter| letter.score < 0.0));
         assert_eq!(dictionary.letters("dog"), None);
+        let told = dictionary.letters_spoken("Peat", &["P", "IY", "T"]).unwrap();
+        assert_eq!(told.iter().flat_map(|letter| &letter.phonemes).map(String::as_str).collect::<String>(), "PIYT");
+        assert_eq!(dictionary.letters_spoken("peat", &["P", "OY"]), None, "a phoneme that it has not");
+        assert_eq!(dictionary.words().next().unwrap(), ("at", vec![vec!["AE", "T"]]));
+        let peach = dictionary.words().find(|(word, _)| *word == "peach").unwrap().1;
+        assert_eq!(peach, [["P", "IY", "CH"], ["P", "EH", "CH"]]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod forced_alignment;
 mod greedy;
 mod language_model;
 pub mod needleman_wunsch;
+pub mod phonemizer;
 
 pub use beam_search::{BeamSettings, Found, beam_search};
 pub use dictionary::{Dictionary, DictionaryError, SpokenLetter};

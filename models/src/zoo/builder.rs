@@ -3,7 +3,7 @@
 use crate::error::Result as ModelResult;
 use crate::graph::{Dim, Graph, GraphBuilder, Outlet};
 use crate::loaders::{Initial, LoadError, Weights};
-use crate::operators::{BatchNorm, Convolution, ConvolutionParams, Dense, Operator};
+use crate::operators::{BatchNorm, Convolution, ConvolutionParams, Dense, Direction, Lstm, Operator, RecurrentParams};
 
 /// A network being built.
 pub(super) struct Builder<'a> {
@@ -50,7 +50,34 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn input(&mut self, shape: &[Dim]) -> Result<Outlet, LoadError> {
-        Ok(self.graph.input("input", shape)?)
+        self.named_input("input", shape)
+    }
+
+    /// One of several inputs.
+    pub(super) fn named_input(&mut self, name: &str, shape: &[Dim]) -> Result<Outlet, LoadError> {
+        Ok(self.graph.input(name, shape)?)
+    }
+
+    /// The hidden states of an LSTM layer, `[time, direction, unit]`.
+    pub(super) fn lstm(
+        &mut self,
+        layer: &str,
+        n_in: usize,
+        n_units: usize,
+        direction: Direction,
+        input: Outlet,
+    ) -> Result<Outlet, LoadError> {
+        let (n_directions, n_rows, initial) =
+            (direction.n_directions(), 4 * n_units, Initial::Uniform { fan_in: n_units });
+        let mut take = |part: &str, shape: &[usize]| self.weights.take(&format!("{layer}.{part}"), shape, initial);
+        let params = RecurrentParams {
+            direction,
+            input_weight: take("input_weight", &[n_directions, n_rows, n_in])?,
+            recurrent_weight: take("recurrent_weight", &[n_directions, n_rows, n_units])?,
+            bias: Some(take("bias", &[n_directions, 2 * n_rows])?),
+            initial_hidden: None,
+        };
+        self.add(layer, Lstm::new(params, None)?, &[input])
     }
 
     /// A node without weights.

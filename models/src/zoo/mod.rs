@@ -7,6 +7,7 @@ mod builder;
 mod denoising_autoencoder;
 mod digits_cnn;
 mod efficientnet_lite0;
+mod phonemizer;
 mod resnet;
 mod vgg16;
 mod wav2letter;
@@ -75,11 +76,12 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "wav2letter",
-        summary: "Wav2Letter (Collobert et al. 2016), plain: 128 mel bands in, 29 letters out, 1000 frames give 500",
+        summary: "Wav2Letter (Collobert et al. 2016), plain: 128 mel bands in, 29 letters out, 1000 frames give 500, trained by `introspect-train speech`",
         build: wav2letter::build_plain,
-        description: || letters("wav2letter", 128),
-        weights_file: None,
-        fetch: None,
+        description: || ModelDescription { value_range: Some([-1.5, 4.5]), ..letters("wav2letter", 128) },
+        // Too large to be part of every program.
+        weights_file: Some("models/wav2letter.safetensors"),
+        fetch: Some("scripts/fetch-models"),
         embedded: None,
     },
     Entry {
@@ -97,6 +99,15 @@ const ENTRIES: &[Entry] = &[
         summary: "Wav2Letter as torchaudio has it: 128 features in, 29 letters out, a rectifier and a log-softmax at the end",
         build: wav2letter::build_torchaudio,
         description: || letters("wav2letter-torchaudio", 128),
+        weights_file: None,
+        fetch: None,
+        embedded: None,
+    },
+    Entry {
+        name: "phonemizer",
+        summary: "an encoder-decoder with attention from a word's letters to its phonemes, 1.3 million parameters, trained by `introspect-train phonemes` on CMUdict",
+        build: phonemizer::build,
+        description: phonemizer_description,
         weights_file: None,
         fetch: None,
         embedded: None,
@@ -156,6 +167,18 @@ fn digits_cnn_description() -> ModelDescription {
         architecture: Some("digits-cnn".to_owned()),
         value_range: Some([0.0, 1.0]),
         labels: Some(Labels::List((0..10).map(|digit| digit.to_string()).collect())),
+        ..ModelDescription::default()
+    }
+}
+
+fn phonemizer_description() -> ModelDescription {
+    let phonemes = crate::speech::phonemizer::PHONEMES.iter().map(|phoneme| (*phoneme).to_owned());
+    ModelDescription {
+        architecture: Some("phonemizer".to_owned()),
+        labels: Some(Labels::List(phonemes.chain(["end".to_owned()]).collect())),
+        front_end: Some(FrontEnd::Spelling),
+        output_axes: Some(vec!["time".to_owned(), "class".to_owned()]),
+        value_range: Some([0.0, 1.0]),
         ..ModelDescription::default()
     }
 }

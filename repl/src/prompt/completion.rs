@@ -238,7 +238,8 @@ mod tests {
             input frontend=
             input model=
             input path=
-            input tensor="#]],
+            input tensor=
+            input text="#]],
         );
         check(
             "grad_cam t",

@@ -1,6 +1,8 @@
 //! The commands, a file each: arguments in, files and lines out.
 
 pub(crate) mod digits;
+pub(crate) mod phoneme_error;
+pub(crate) mod phonemes;
 pub(crate) mod prior;
 pub(crate) mod speech;
 pub(crate) mod speech_error;

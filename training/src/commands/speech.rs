@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Hours of speech that are heard in all, the same ones again and again.
     #[arg(long, default_value_t = 300.0)]
     hours: f64,
+    /// Train for so long instead: the learning rate falls to nothing as the time runs out.
+    #[arg(long, conflicts_with = "hours")]
+    minutes: Option<f64>,
     /// Weights to begin with instead of random ones, with a warm-up of their own.
     #[arg(long)]
     from: Option<PathBuf>,
@@ -68,6 +71,9 @@ const BETWEEN_MEASUREMENTS: Duration = Duration::from_secs(30);
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Heard {
     hours: f64,
+    /// How long it took so far (s).
+    #[serde(default)]
+    seconds: f64,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -95,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let per_epoch = Run::new(settings.clone(), &utterances, None)?.steps_per_epoch();
     let n_epochs = arguments.hours / hours(&utterances, &recogniser);
     settings.n_steps = ((n_epochs * per_epoch as f64).round() as usize).max(1);
-    let n_steps = settings.n_steps;
+    let mut n_steps = settings.n_steps;
     let mut run = Run::new(settings, &utterances, trained)?;
 
     let checkpoint = arguments.out.with_extension("checkpoint");
@@ -107,42 +113,63 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut log = Log::open(&arguments.out.with_extension("log.jsonl"), run.trainer.n_steps)?;
     let mut progress = Progress::new("s of speech", run.trainer.n_steps, n_steps);
     let (started, mut saved, mut measured) = (Instant::now(), Instant::now(), None::<Instant>);
+    let before = heard.seconds;
     while run.trainer.n_steps < n_steps {
         let step = run.trainer.n_steps;
+        if let Some(minutes) = arguments.minutes {
+            // As many steps as there will be at the rate so far; the first ones are slow and tell little.
+            let done = (before + started.elapsed().as_secs_f64()) / (60.0 * minutes);
+            if done >= 1.0 {
+                break;
+            }
+            n_steps = if step < 20 { step + 100_000 } else { ((step as f64 / done) as usize).max(step + 1) };
+            run.set_n_steps(n_steps);
+            progress.set_n_steps(n_steps);
+        }
         let done = run.step(&utterances)?;
         heard.hours += done.seconds / 3600.0;
+        heard.seconds = before + started.elapsed().as_secs_f64();
         log.write(step, json!({"loss": done.loss, "learning_rate": run.trainer.schedule.learning_rate(step)}))?;
         if let Some(line) = progress.count(step, done.loss, done.seconds) {
             eprintln!("{line}");
         }
-        let is_last = step + 1 == n_steps;
         let is_due = measured.is_none_or(|at| at.elapsed() >= BETWEEN_MEASUREMENTS);
-        if !dev.is_empty() && (is_last || (is_due && (step + 1).is_multiple_of(per_epoch))) {
+        if is_due && (step + 1).is_multiple_of(per_epoch) && step + 1 < n_steps {
             measured = Some(Instant::now());
-            let (errors, _) = summed(&transcribe(&run.trainer.network.plain()?, &recogniser, &dev)?);
-            log.write(step, json!({"letter_error": errors.share(), "hours": heard.hours}))?;
-            eprintln!("after {:.1} h: letter error {:.3} on {} utterances", heard.hours, errors.share(), dev.len());
+            measure(&run, &dev, &heard, &mut log)?;
         }
         let is_paused = arguments.pause_after.is_some_and(|seconds| started.elapsed().as_secs() >= seconds);
         if saved.elapsed() >= BETWEEN_CHECKPOINTS || is_paused {
             checkpoint::save(&checkpoint, &run.trainer, &heard)?;
             saved = Instant::now();
         }
-        if is_paused && !is_last {
+        if is_paused && step + 1 < n_steps {
             println!("paused at step {} of {n_steps}; the same command goes on", step + 1);
             return Ok(());
         }
     }
+    measure(&run, &dev, &heard, &mut log)?;
     let notes = [
         ("architecture", arguments.architecture.clone()),
         ("hours_heard", format!("{:.1}", heard.hours)),
-        ("steps", n_steps.to_string()),
+        ("steps", run.trainer.n_steps.to_string()),
     ];
     let parameters = parameters_of(&run.trainer.network.plain()?);
     weights_file::write(&arguments.out, &parameters, &notes, Precision::Half)?;
     // With the last weights, so that the same command ends at once where its weights were lost.
     checkpoint::save(&checkpoint, &run.trainer, &heard)?;
     println!("{:.1} h heard; weights in {}", heard.hours, arguments.out.display());
+    Ok(())
+}
+
+/// The letter error on what is not trained on, where there is such.
+fn measure(run: &Run, dev: &[Utterance], heard: &Heard, log: &mut Log) -> anyhow::Result<()> {
+    if dev.is_empty() {
+        return Ok(());
+    }
+    let (errors, _) = summed(&transcribe(&run.trainer.network.plain()?, &run.recogniser, dev)?);
+    log.write(run.trainer.n_steps, json!({"letter_error": errors.share(), "hours": heard.hours}))?;
+    eprintln!("after {:.1} h: letter error {:.3} on {} utterances", heard.hours, errors.share(), dev.len());
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Cross-entropy of a softmax over classes with the true class.
 
 use models::{Layout, Value};
+use rayon::prelude::*;
 
 use super::log_sum_exp;
 use crate::error::Result;
@@ -27,6 +28,17 @@ pub fn cross_entropy_of_frames(logits: &Value, labels: &[Vec<Option<usize>>]) ->
     Ok((loss, Value::from_vec(derivative, logits.shape(), Layout::ChannelsLast)?))
 }
 
+/// The same over the steps of a batch of sequences whose classes come last.
+///
+/// # Shapes
+/// - `logits`: `[batch, step, class]`, `labels`: `[batch · step]`
+pub fn cross_entropy_of_steps(logits: &Value, labels: &[usize]) -> Result<(f64, Value)> {
+    let logits = logits.to_logical()?;
+    let labels: Vec<Option<usize>> = labels.iter().copied().map(Some).collect();
+    let (loss, derivative) = of_places(&logits.numbers::<f32>()?, logits.shape()[2], &labels);
+    Ok((loss, Value::from_vec(derivative, logits.shape(), Layout::Logical)?))
+}
+
 /// Mean and derivative over the places that have a label.
 ///
 /// # Shapes
@@ -34,19 +46,20 @@ pub fn cross_entropy_of_frames(logits: &Value, labels: &[Vec<Option<usize>>]) ->
 fn of_places(logits: &[f32], n_classes: usize, labels: &[Option<usize>]) -> (f64, Vec<f32>) {
     assert_eq!(logits.len(), labels.len() * n_classes, "a label, or none, for every place");
     let share = 1.0 / labels.iter().flatten().count().max(1) as f64;
-    let (mut loss, mut derivative) = (0.0, vec![0.0; logits.len()]);
-    for ((logits, derivative), label) in
-        logits.chunks_exact(n_classes).zip(derivative.chunks_exact_mut(n_classes)).zip(labels)
-    {
-        let Some(label) = *label else { continue };
+    let mut derivative = vec![0.0; logits.len()];
+    let places = derivative.par_chunks_exact_mut(n_classes).zip(logits.par_chunks_exact(n_classes)).zip(labels);
+    let of_place = |((derivative, logits), label): ((&mut [f32], &[f32]), &Option<usize>)| {
+        let Some(label) = *label else { return 0.0 };
         let total = log_sum_exp(logits.iter().map(|logit| f64::from(*logit)));
-        loss += (total - f64::from(logits[label])) * share;
         for (derivative, logit) in derivative.iter_mut().zip(logits) {
             *derivative = ((f64::from(*logit) - total).exp() * share) as f32;
         }
         derivative[label] -= share as f32;
-    }
-    (loss, derivative)
+        (total - f64::from(logits[label])) * share
+    };
+    // Added up in order, so that no thread changes a run.
+    let losses: Vec<f64> = places.with_min_len(64).map(of_place).collect();
+    (losses.iter().sum(), derivative)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ mod cross_entropy;
 mod ctc;
 mod mean_squares;
 
-pub use cross_entropy::{cross_entropy, cross_entropy_of_frames};
+pub use cross_entropy::{cross_entropy, cross_entropy_of_frames, cross_entropy_of_steps};
 pub use ctc::{NoPath, ctc, ctc_of_batch};
 pub use mean_squares::mean_squares;
 

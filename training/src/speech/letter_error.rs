@@ -22,7 +22,7 @@ impl Errors {
         self.n_errors as f64 / self.n_letters.max(1) as f64
     }
 
-    fn plus(self, other: Errors) -> Errors {
+    pub(crate) fn plus(self, other: Errors) -> Errors {
         Errors { n_errors: self.n_errors + other.n_errors, n_letters: self.n_letters + other.n_letters }
     }
 }

@@ -101,7 +101,7 @@ impl Run {
                 Network::from_trained(graph, &form, settings.seed, &[heard.input(&recogniser)?])?
             }
         };
-        let warm_up = 500.min(settings.n_steps / 10);
+        let warm_up = 500.min(settings.n_steps.div_ceil(10));
         let schedule = Schedule { peak: settings.peak_rate, warm_up, n_steps: settings.n_steps };
         let network = if settings.device.is_cpu() { network } else { network.on_device(&settings.device)? };
         let mut trainer = Trainer::new(network, 0.01, schedule, settings.seed);
@@ -112,6 +112,12 @@ impl Run {
     /// Steps in which every utterance is heard once.
     pub fn steps_per_epoch(&self) -> usize {
         self.batches.len()
+    }
+
+    /// Another length of the run, where that is found out as it goes; the warm-up stays.
+    pub fn set_n_steps(&mut self, n_steps: usize) {
+        self.settings.n_steps = n_steps;
+        self.trainer.schedule.n_steps = n_steps;
     }
 
     /// One step.
