@@ -146,6 +146,8 @@ async fn asked_to_end(state: &State, [mut terminate, mut interrupt]: [Signal; 2]
 }
 
 fn config(options: &Options, threads: usize, socket: &Path, data_dir: &Path) -> anyhow::Result<Config> {
+    // Rather now than at the first model.
+    models::device::device_named(&options.device)?;
     Ok(Config {
         build: build_id()?,
         started_by: options.started_by.clone(),

@@ -569,7 +569,7 @@ proptest! {
         let (graph, inputs) = built(&recipe);
         let graph = without_biases(&graph);
         // So large that what is added to denominators is nothing.
-        let trace = trace(&graph, &inputs.map(|number| 1e6 * number).unwrap());
+        let trace = trace(&graph, &inputs.map(|number| 1e9 * number).unwrap());
         let rules = RuleTable::new(&graph, &Preset::Epsilon, &BTreeMap::new(), false).unwrap();
         let relevance = relevance_of_second_class(&graph, &trace, &rules);
         let target = [second_class(&graph, &trace)];

@@ -113,13 +113,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Before its first step.
-    pub fn new(words: Vec<Pronunciation>, settings: Settings) -> Result<Run> {
+    /// Before its first step; from trained weights where there are some.
+    pub fn new(words: Vec<Pronunciation>, settings: Settings, trained: Option<Graph>) -> Result<Run> {
         if words.is_empty() {
             return Err(TrainingError::Corpus("the dictionary has no word to learn from".to_owned()));
         }
         let entry = zoo::find(ARCHITECTURE).expect("the zoo has it");
-        let network = Network::as_it_is(zoo::build(entry, Weights::random(settings.seed))?);
+        let graph = trained.map_or_else(|| zoo::build(entry, Weights::random(settings.seed)), Ok)?;
+        let network = Network::as_it_is(graph);
         let epoch = (0, batches(&words, settings.seed, 0));
         let n_steps = settings.n_epochs * epoch.1.len();
         let schedule = Schedule { peak: settings.peak_rate, warm_up: (n_steps / 10).min(500), n_steps };
@@ -194,7 +195,7 @@ mod tests {
     fn steps_learn_which_sounds_there_are_and_words_are_counted() {
         let (learned, held_out) = split(&dictionary(700));
         assert!(held_out.len() > 20 && learned.len() > 8 * held_out.len());
-        let mut run = Run::new(learned, Settings { n_epochs: 2, peak_rate: 4e-3, seed: 1 }).unwrap();
+        let mut run = Run::new(learned, Settings { n_epochs: 2, peak_rate: 4e-3, seed: 1 }, None).unwrap();
         let n_steps = 2 * run.steps_per_epoch();
         let losses: Vec<f64> = (0..n_steps).map(|_| run.step().unwrap().loss).collect();
         // Six of forty sounds are used: to know as much is worth half of the loss, long before letters are looked at.

@@ -200,6 +200,30 @@ mod tests {
     }
 
     #[test]
+    fn the_denoiser_that_comes_with_the_program_takes_noise_away() {
+        let entry = zoo::find(ARCHITECTURE).unwrap();
+        let checkpoint = models::loaders::safetensors::load(&entry.embedded.unwrap()).unwrap();
+        let graph = zoo::build(entry, Weights::from_checkpoint(checkpoint)).unwrap();
+        // Grey waves, and a board of flat fields with hard edges between them; neither was learned.
+        let (mut waves, mut board) = (photo(0.0), photo(0.5));
+        for pixel in waves.pixels.chunks_exact_mut(CHANNELS) {
+            let first = pixel[0];
+            pixel.fill(first);
+        }
+        for (place, pixel) in board.pixels.chunks_exact_mut(CHANNELS).enumerate() {
+            let (row, column) = (place / board.n_columns, place % board.n_columns);
+            let is_bright = (row / 13 + column / 17) % 2 == 0;
+            pixel.copy_from_slice(if is_bright { &[0.8, 0.7, 0.6] } else { &[0.2, 0.25, 0.3] });
+        }
+        for (picture, gain) in [(waves, 10.0), (board, 4.0)] {
+            for deviation in [0.1, 0.2] {
+                let quality = quality(&graph, std::slice::from_ref(&picture), deviation).unwrap();
+                assert!(quality.denoised > quality.noisy + gain, "{deviation}: {quality:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_folder_without_photos_is_an_error_that_says_what_is_needed() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("broken.png"), b"no picture").unwrap();

@@ -76,9 +76,7 @@ impl ConvolutionOnDevice {
     /// The rows of an input, and the shape of the output.
     fn rows(&self, input: &[usize]) -> Result<(Rows, Vec<usize>)> {
         let output = self.shapes.output_shapes(&[input])?.remove(0);
-        let plane = |shape: &[usize]| if shape.len() == 3 { [1, shape[2]] } else { [shape[2], shape[3]] };
-        let [rows, columns] = plane(input);
-        Ok((Rows::new(&self.window, [input[0], rows, columns, input[1]], plane(&output)), output))
+        Ok((Rows::new(&self.window, input, &output), output))
     }
 
     /// Weights by tap.

@@ -25,9 +25,7 @@ impl MaxPoolOnDevice {
 
     fn rows(&self, input: &[usize]) -> Result<(Rows, Vec<usize>)> {
         let output = self.pool.output_shape("MaxPool", input)?;
-        let plane = |shape: &[usize]| if shape.len() == 3 { [1, shape[2]] } else { [shape[2], shape[3]] };
-        let [rows, columns] = plane(input);
-        Ok((Rows::new(&self.window, [input[0], rows, columns, input[1]], plane(&output)), output))
+        Ok((Rows::new(&self.window, input, &output), output))
     }
 
     /// What a tap reads for all outputs.

@@ -65,10 +65,11 @@ pub(super) struct Rows {
 
 impl Rows {
     /// # Shapes
-    /// - `input`: `[batch, row, column, channel]`, `output`: rows and columns
-    pub(super) fn new(window: &Window, input: [usize; 4], output: [usize; 2]) -> Rows {
+    /// - `input`, `output`: logical, `[batch, channel, …]`
+    pub(super) fn new(window: &Window, input: &[usize], output: &[usize]) -> Rows {
         let Window { kernel, stride, dilation, padding } = *window;
-        let [batch, rows, columns, channels] = input;
+        let plane = |shape: &[usize]| if shape.len() == 3 { [1, shape[2]] } else { [shape[2], shape[3]] };
+        let (batch, channels, input, output) = (input[0], input[1], plane(input), plane(output));
         let blocks = [0, 1].map(|axis| output[axis] + (kernel[axis] - 1) * dilation[axis] / stride[axis]);
         let tap = |nth: usize| {
             let [row, column] = [nth / kernel[1] * dilation[0], nth % kernel[1] * dilation[1]];
@@ -79,7 +80,7 @@ impl Rows {
         };
         let taps: Vec<Tap> = (0..kernel[0] * kernel[1]).map(tap).collect();
         let n_phases = if taps.iter().all(|tap| tap.phase == 0) { 1 } else { stride[0] * stride[1] };
-        Rows { batch, channels, input: [rows, columns], output, stride, padding, blocks, n_phases, taps }
+        Rows { batch, channels, input, output, stride, padding, blocks, n_phases, taps }
     }
 
     /// How many rows there are.

@@ -57,7 +57,19 @@ pub fn spelled(word: &str) -> Option<Vec<usize>> {
     letter_numbers(&word.to_lowercase())
 }
 
-/// How words of one length are spoken, the likeliest phoneme at each step.
+/// Beginnings of a word that are followed at once.
+const BEAM: usize = 4;
+
+/// A beginning of a word, or all of it.
+#[derive(Clone)]
+struct Beginning {
+    /// Behind its end it goes on with anything, so that all are of one length.
+    said: Vec<usize>,
+    end: Option<usize>,
+    log_probability: f64,
+}
+
+/// How words of one length are spoken: the likeliest phonemes that a beam search finds, step by step.
 ///
 /// # Shapes
 /// - `words`: letters by number; returns phonemes by number
@@ -65,35 +77,68 @@ pub fn spoken(graph: &Graph, words: &[Vec<usize>]) -> Result<Vec<Vec<usize>>> {
     let Some(first) = words.first() else { return Ok(Vec::new()) };
     // No word of CMUdict has as many phonemes.
     let longest = 2 * first.len() + 6;
-    let letters = letters_input(words)?;
-    let mut said: Vec<Vec<usize>> = vec![Vec::new(); words.len()];
-    let mut ends: Vec<Option<usize>> = vec![None; words.len()];
+    let nothing = Beginning { said: Vec::new(), end: None, log_probability: 0.0 };
+    let mut beams: Vec<Vec<Beginning>> = vec![vec![nothing]; words.len()];
     for step in 0..longest {
-        let trace = Trace::record(graph, &[letters.clone(), phonemes_input(&said)?], &Uninterrupted)?;
+        // Words that have ended wait for the others.
+        let rows: Vec<(usize, usize)> = (0..words.len())
+            .filter(|word| !has_ended(&beams[*word]))
+            .flat_map(|word| (0..beams[word].len()).map(move |nth| (word, nth)))
+            .collect();
+        if rows.is_empty() {
+            break;
+        }
+        let letters: Vec<&[usize]> = rows.iter().map(|(word, _)| &words[*word][..]).collect();
+        let said: Vec<&[usize]> = rows.iter().map(|(word, nth)| &beams[*word][*nth].said[..]).collect();
+        let trace = Trace::record(graph, &[letters_input(&letters)?, phonemes_input(&said)?], &Uninterrupted)?;
         let logits = trace.value(graph.output())?.to_logical()?;
-        if logits.shape() != [words.len(), step + 1, END + 1] {
+        if logits.shape() != [rows.len(), step + 1, END + 1] {
             let reason = format!("the output is {:?}; [word, step, {}] is needed", logits.shape(), END + 1);
             return Err(ModelError::operator("spelling", reason));
         }
         let logits = logits.numbers::<f32>()?;
-        let rows = logits.chunks_exact((step + 1) * (END + 1));
-        for ((said, end), row) in said.iter_mut().zip(&mut ends).zip(rows) {
-            let last = &row[step * (END + 1)..];
-            let best = (0..=END).max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap_or(END);
-            if best == END && end.is_none() {
-                *end = Some(step);
-            }
-            // Behind its end a word goes on with anything, so that all stay of one length.
-            said.push(best.min(END - 1));
+        let mut grown: Vec<Vec<Beginning>> = vec![Vec::new(); words.len()];
+        for ((word, nth), row) in rows.iter().zip(logits.chunks_exact((step + 1) * (END + 1))) {
+            grown[*word].extend(continued(&beams[*word][*nth], &row[step * (END + 1)..], step));
         }
-        if ends.iter().all(Option::is_some) {
-            break;
+        for (beam, mut grown) in beams.iter_mut().zip(grown).filter(|(_, grown)| !grown.is_empty()) {
+            grown.sort_by(|a, b| b.log_probability.total_cmp(&a.log_probability));
+            grown.truncate(BEAM);
+            *beam = grown;
         }
     }
-    for (said, end) in said.iter_mut().zip(ends) {
+    let best = |beam: Vec<Beginning>| {
+        let Beginning { mut said, end, .. } = beam.into_iter().next().expect("a beam is never empty");
         said.truncate(end.unwrap_or(longest));
+        said
+    };
+    Ok(beams.into_iter().map(best).collect())
+}
+
+/// Whether nothing can become likelier than what is said already.
+fn has_ended(beam: &[Beginning]) -> bool {
+    beam.first().is_some_and(|best| best.end.is_some())
+}
+
+/// A beginning with each of what may follow.
+///
+/// # Shapes
+/// - `logits`: `[PHONEMES + 1]`
+fn continued(beginning: &Beginning, logits: &[f32], step: usize) -> Vec<Beginning> {
+    let with = |symbol: usize, end: Option<usize>, log_probability: f64| {
+        let said = beginning.said.iter().copied().chain([symbol]).collect();
+        Beginning { said, end, log_probability: beginning.log_probability + log_probability }
+    };
+    if beginning.end.is_some() {
+        return vec![with(0, beginning.end, 0.0)];
     }
-    Ok(said)
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum::<f64>().ln() + f64::from(largest);
+    let follow = |(class, logit): (usize, &f32)| match class {
+        END => with(0, Some(step), f64::from(*logit) - total),
+        phoneme => with(phoneme, None, f64::from(*logit) - total),
+    };
+    logits.iter().enumerate().map(follow).collect()
 }
 
 #[cfg(test)]

@@ -105,12 +105,12 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "phonemizer",
-        summary: "an encoder-decoder with attention from a word's letters to its phonemes, 1.3 million parameters, trained by `introspect-train phonemes` on CMUdict",
+        summary: "an encoder-decoder with attention from a word's letters to its phonemes, 1.2 million parameters, trained by `introspect-train phonemes` on CMUdict",
         build: phonemizer::build,
         description: phonemizer_description,
         weights_file: None,
         fetch: None,
-        embedded: None,
+        embedded: Some(include_bytes!("../../weights/phonemizer.safetensors")),
     },
     Entry {
         name: "digits-cnn",
@@ -298,6 +298,8 @@ mod tests {
     #[test]
     fn networks_that_the_project_trains_have_their_layers() {
         has(&random("digits-cnn"), 47_530, &[("relu2", &[32, 8, 8]), ("flatten", &[512]), ("fc2", &[10])]);
+        let of_words: &[(&str, &[usize])] = &[("attention", &[7, 8]), ("context", &[7, 256]), ("output", &[7, 40])];
+        has(&random("phonemizer"), 1_236_200, of_words);
         let graph = random("denoising-autoencoder");
         has(&graph, 59_963, &[("conv5", &[40, 96, 96]), ("add", &[3, 96, 96])]);
         assert_eq!(receptive_field(&graph, graph.output().node).unwrap().unwrap()[0].size, 21);
@@ -308,7 +310,7 @@ mod tests {
         let embedded: Vec<&Entry> = entries().iter().filter(|entry| entry.embedded.is_some()).collect();
         assert_eq!(
             embedded.iter().map(|entry| entry.name).collect::<Vec<_>>(),
-            ["wav2letter-small", "denoising-autoencoder"]
+            ["wav2letter-small", "phonemizer", "denoising-autoencoder"]
         );
         for entry in embedded {
             let checkpoint = crate::loaders::safetensors::load(&entry.embedded.unwrap()).unwrap();

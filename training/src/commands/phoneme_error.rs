@@ -2,9 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use models::loaders::Weights;
-use models::zoo;
 use training::phonemes;
 
 #[derive(Debug, clap::Args)]
@@ -19,12 +16,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (_, held_out) = phonemes::split(&super::phonemes::read(arguments.dictionary.as_deref())?);
-    let path = arguments.weights.display().to_string();
-    let refuse = || format!("`{path}` are no weights of `{}`", phonemes::ARCHITECTURE);
-    let bytes = std::fs::read(&arguments.weights).with_context(|| format!("`{path}`"))?;
-    let checkpoint = models::loaders::safetensors::load(&bytes).with_context(refuse)?;
-    let entry = zoo::find(phonemes::ARCHITECTURE).context("the zoo has no phonemizer")?;
-    let graph = zoo::build(entry, Weights::from_checkpoint(checkpoint)).with_context(refuse)?;
+    let graph = super::phonemes::weights(&arguments.weights)?;
     println!("{}", super::phonemes::told(&phonemes::wrong(&graph, &held_out)?));
     Ok(())
 }

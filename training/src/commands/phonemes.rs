@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use models::loaders::Weights;
 use models::speech::Dictionary;
+use models::{Graph, zoo};
 use serde_json::json;
 use training::checkpoint;
 use training::network::parameters_of;
@@ -20,6 +22,9 @@ pub(crate) struct Arguments {
     /// Where the weights go (safetensors, half precision); checkpoint and log lie beside.
     #[arg(long)]
     out: PathBuf,
+    /// Weights to begin with instead of random ones, with a warm-up of their own.
+    #[arg(long)]
+    from: Option<PathBuf>,
     /// How often every word is read.
     #[arg(long, default_value_t = 12)]
     epochs: usize,
@@ -41,7 +46,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (learned, held_out) = phonemes::split(&read(arguments.dictionary.as_deref())?);
     eprintln!("learns from {} words; {} are held out", learned.len(), held_out.len());
     let settings = Settings { n_epochs: arguments.epochs, peak_rate: arguments.rate, seed: arguments.seed };
-    let mut run = Run::new(learned, settings)?;
+    let trained = arguments.from.as_deref().map(weights).transpose()?;
+    let mut run = Run::new(learned, settings, trained)?;
     let n_steps = arguments.epochs * run.steps_per_epoch();
     let checkpoint = arguments.out.with_extension("checkpoint");
     if checkpoint.exists() {
@@ -88,6 +94,15 @@ pub(super) fn read(path: Option<&Path>) -> anyhow::Result<Dictionary> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("`{}` (scripts/fetch-models fetches CMUdict)", path.display()))?;
     Dictionary::read(&text).with_context(|| format!("`{}`", path.display()))
+}
+
+/// A phonemizer with trained weights.
+pub(super) fn weights(path: &Path) -> anyhow::Result<Graph> {
+    let refuse = || format!("`{}` are no weights of `{}`", path.display(), phonemes::ARCHITECTURE);
+    let bytes = std::fs::read(path).with_context(|| format!("`{}`", path.display()))?;
+    let checkpoint = models::loaders::safetensors::load(&bytes).with_context(refuse)?;
+    let entry = zoo::find(phonemes::ARCHITECTURE).context("the zoo has no phonemizer")?;
+    zoo::build(entry, Weights::from_checkpoint(checkpoint)).with_context(refuse)
 }
 
 pub(super) fn told(wrong: &Wrong) -> String {
