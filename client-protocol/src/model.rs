@@ -34,7 +34,7 @@ pub struct LoadParams {
     /// Another name for the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `cpu` (the default) or another of `server.info`'s devices.
+    /// `cpu` or another of `server.info`'s devices (default: the one that the daemon was started with, else `cpu`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// `f32` (the default) or `f64`, for reference.

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use client_protocol::ErrorObject;
-use models::loaders::{Weights, safetensors};
 use models::speech::{Dictionary, LanguageModel};
 use models::{Graph, zoo};
 
@@ -106,11 +105,9 @@ impl State {
         if let Some(built) = self.phonemizer.get() {
             return Ok(built.as_ref());
         }
-        let built = zoo::find("phonemizer").and_then(|entry| Some((entry, entry.embedded?))).map(|(entry, bytes)| {
-            let checkpoint = safetensors::load(&bytes)?;
-            zoo::build(entry, Weights::from_checkpoint(checkpoint))
-        });
-        let built = built.transpose().map_err(|error| errors::of_load(error, "phonemizer"))?;
+        let weights = zoo::find("phonemizer").and_then(|entry| Some((entry, entry.embedded_weights()?)));
+        let built = weights.map(|(entry, weights)| zoo::build(entry, weights?)).transpose();
+        let built = built.map_err(|error| errors::of_load(error, "phonemizer"))?;
         Ok(self.phonemizer.get_or_init(|| built).as_ref())
     }
 

@@ -25,6 +25,24 @@ fn a_word_is_spoken_phoneme_by_phoneme() {
     }
 }
 
+/// What is said is searched for as a whole, so that no step alone has to agree; the transcript is what was said.
+#[test]
+fn a_transcript_is_what_the_network_was_given_of_the_word() {
+    let daemon = daemon();
+    let described = daemon.result("model.describe", json!({"model": "words"}));
+    let labels: Vec<&str> =
+        described["labels"].as_array().unwrap().iter().map(|label| label.as_str().unwrap()).collect();
+    for text in ["benwick", "scheherazade's", "xylophonist", "sultaness", "queueing", "mnemonic", "aaa", "tsk"] {
+        let word = word(&daemon, text);
+        let asked = json!({"model": "words", "input": word, "layer": "phonemes", "encoding": "base64"});
+        let (shape, said) = numbers(&daemon.result("activation.get", asked)["tensor"]);
+        assert_eq!(shape.last(), Some(&40));
+        let given = said.chunks(40).skip(1).map(|step| labels[step.iter().position(|number| *number == 1.0).unwrap()]);
+        let predicted = daemon.result("model.predict", json!({"model": "words", "input": word}));
+        assert_eq!(predicted["transcript"], given.collect::<Vec<_>>().join(" "), "{text}");
+    }
+}
+
 #[test]
 fn attention_and_saliency_lie_on_the_letters_that_are_spoken() {
     let daemon = daemon();

@@ -23,6 +23,11 @@ use crate::trainer::{Loss, Trainer};
 /// The network's name in the zoo.
 pub const ARCHITECTURE: &str = "phonemizer";
 
+/// The network in the zoo.
+pub fn entry() -> &'static zoo::Entry {
+    zoo::find(ARCHITECTURE).expect("the zoo has it")
+}
+
 /// Words of a batch.
 const BATCH: usize = 128;
 
@@ -118,8 +123,7 @@ impl Run {
         if words.is_empty() {
             return Err(TrainingError::Corpus("the dictionary has no word to learn from".to_owned()));
         }
-        let entry = zoo::find(ARCHITECTURE).expect("the zoo has it");
-        let graph = trained.map_or_else(|| zoo::build(entry, Weights::random(settings.seed)), Ok)?;
+        let graph = trained.map_or_else(|| zoo::build(entry(), Weights::random(settings.seed)), Ok)?;
         let network = Network::as_it_is(graph);
         let epoch = (0, batches(&words, settings.seed, 0));
         let n_steps = settings.n_epochs * epoch.1.len();

@@ -202,8 +202,7 @@ mod tests {
     #[test]
     fn the_denoiser_that_comes_with_the_program_takes_noise_away() {
         let entry = zoo::find(ARCHITECTURE).unwrap();
-        let checkpoint = models::loaders::safetensors::load(&entry.embedded.unwrap()).unwrap();
-        let graph = zoo::build(entry, Weights::from_checkpoint(checkpoint)).unwrap();
+        let graph = zoo::build(entry, entry.embedded_weights().unwrap().unwrap()).unwrap();
         // Grey waves, and a board of flat fields with hard edges between them; neither was learned.
         let (mut waves, mut board) = (photo(0.0), photo(0.5));
         for pixel in waves.pixels.chunks_exact_mut(CHANNELS) {

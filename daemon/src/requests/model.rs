@@ -187,9 +187,9 @@ fn architecture_of(params: &LoadParams, description: &ModelDescription) -> Resul
 }
 
 fn zoo_weights(state: &State, entry: &zoo::Entry, params: &LoadParams) -> Result<(Weights, String), ErrorObject> {
-    if let (None, Some(bytes)) = (&params.weights, entry.embedded) {
-        let checkpoint = safetensors::load(&bytes).map_err(|error| errors::of_load(error, entry.name))?;
-        return Ok((Weights::from_checkpoint(checkpoint), blake3::hash(bytes).to_hex().to_string()));
+    if let (None, Some(bytes), Some(weights)) = (&params.weights, entry.embedded, entry.embedded_weights()) {
+        let weights = weights.map_err(|error| errors::of_load(error, entry.name))?;
+        return Ok((weights, blake3::hash(bytes).to_hex().to_string()));
     }
     let path = match (params.weights.as_deref(), entry.weights_file) {
         (Some("random"), _) => {

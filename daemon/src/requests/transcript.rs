@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError};
 use client_protocol::model::{Letter, PredictParams, Search};
 use client_protocol::transcript::{AlignParams, Aligned};
 use client_protocol::{ErrorKind, ErrorObject};
-use models::Trace;
 use models::description::FrontEnd;
 use models::speech::{self, Alphabet, BeamSettings, Frames, Heard, LanguageModel, phonemizer};
+use models::{Outlet, Trace};
 use serde_json::{Value, json};
 
 use crate::draw;
@@ -105,14 +105,22 @@ pub(crate) fn transcript(
     }))
 }
 
-/// The phonemes of a word, one a step, up to its end.
+/// The phonemes that stand beside a word, each with the probability of its step; they are the likeliest together, which
+/// need not be the likeliest at every step.
 fn spoken(model: &HeldModel, trace: &Trace) -> Result<Transcript, ErrorObject> {
     let classes = Classes::of(model, trace)?;
+    let of_model = |error| errors::of_model(error, Some(&model.graph));
+    let said = match model.graph.inputs()[..] {
+        [_, said] => asked::value(trace, Outlet { node: said, port: 0 })?.to_f32_vec().map_err(of_model)?,
+        _ => return Err(unfit()),
+    };
+    // A step is given what was said before it, and so says what the next one is given.
+    let given = said.chunks_exact(phonemizer::END + 1).skip(1);
     let mut letters = Vec::new();
-    for (frame, of_step) in classes.numbers.chunks_exact(classes.n_classes).enumerate() {
-        let best = (0..of_step.len()).max_by(|a, b| of_step[*a].total_cmp(&of_step[*b])).unwrap_or(phonemizer::END);
-        let Some(phoneme) = phonemizer::PHONEMES.get(best) else { break };
-        let probability = f64::from(of_step[best]).exp();
+    for (frame, (of_step, given)) in classes.numbers.chunks_exact(classes.n_classes).zip(given).enumerate() {
+        let class = given.iter().position(|number| *number == 1.0).unwrap_or(phonemizer::END);
+        let Some(phoneme) = phonemizer::PHONEMES.get(class) else { break };
+        let probability = of_step.get(class).map_or(0.0, |log| f64::from(*log).exp());
         letters.push(Letter { letter: (*phoneme).to_owned(), frame, start: None, end: None, probability });
     }
     let text = letters.iter().map(|letter| letter.letter.as_str()).collect::<Vec<_>>().join(" ");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::rows::{Rows, Window, outer_products, products};
-use super::{OnTensors, column_sums, of_plane, plane, pointwise, with_zeros};
+use super::{OnTensors, add_to, column_sums, of_plane, plane, pointwise, with_zeros};
 use crate::error::Result;
 use crate::operators::{Backward, Convolution, Operator, ParameterGradients};
 use crate::value::Value;
@@ -139,7 +139,7 @@ impl ConvolutionOnDevice {
         for (nth, tap) in rows.taps.iter().enumerate() {
             let read = x.narrow(0, tap.offset, rows.n_outputs())?.narrow(1, tap.phase * channels, channels)?;
             let product = read.broadcast_mul(&weights.get(nth)?)?;
-            sum = Some(sum.map_or(Ok(product.clone()), |sum| sum + product)?);
+            add_to(&mut sum, product)?;
         }
         Ok(sum.expect("a kernel has a tap"))
     }
@@ -167,8 +167,7 @@ impl ConvolutionOnDevice {
         for (nth, tap) in rows.taps.iter().enumerate() {
             let read = arrived.narrow(0, rows.reach() - tap.offset, rows.len())?;
             let product = read.broadcast_mul(&weights.get(nth)?)?;
-            let sum = &mut phases[tap.phase];
-            *sum = Some(sum.take().map_or(Ok(product.clone()), |sum| sum + product)?);
+            add_to(&mut phases[tap.phase], product)?;
         }
         side_by_side(phases, arrived, rows.len())
     }

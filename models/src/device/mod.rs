@@ -342,6 +342,15 @@ fn column_sums(rows: &Tensor) -> Result<Tensor> {
     Ok(ones.matmul(&rows.contiguous()?)?.squeeze(0)?)
 }
 
+/// One more term of a sum.
+fn add_to(sum: &mut Option<Tensor>, more: Tensor) -> Result<()> {
+    *sum = Some(match sum.take() {
+        Some(sum) => (sum + more)?,
+        None => more,
+    });
+    Ok(())
+}
+
 /// Zeros before and behind along an axis.
 fn with_zeros(tensor: &Tensor, axis: usize, before: usize, behind: usize) -> Result<Tensor> {
     with_number(tensor, axis, before, behind, 0.0)

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::convolution::side_by_side;
 use super::rows::{Rows, Tap, Window};
-use super::{OnTensors, of_plane, plane, with_zeros};
+use super::{OnTensors, add_to, of_plane, plane, with_zeros};
 use crate::error::Result;
 use crate::operators::{Backward, PoolWindow};
 use crate::value::Value;
@@ -65,8 +65,7 @@ impl OnTensors for MaxPoolOnDevice {
             is_open = (is_open - &wins)?;
             let behind = rows.len() - n_outputs - tap.offset;
             let passed = with_zeros(&(wins * &arrived)?, 0, tap.offset, behind)?;
-            let sum = &mut phases[tap.phase];
-            *sum = Some(sum.take().map_or(Ok(passed.clone()), |sum| sum + passed)?);
+            add_to(&mut phases[tap.phase], passed)?;
         }
         let passed = side_by_side(phases, &arrived, rows.len())?;
         Backward::only(of_plane(&rows.to_input(&passed)?, &backward.gradient_shape(0))?)

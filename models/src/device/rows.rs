@@ -7,7 +7,7 @@
 
 use candle_core::Tensor;
 
-use super::{with_number, with_zeros};
+use super::{add_to, with_number, with_zeros};
 use crate::error::Result;
 
 /// Numbers of patches that are laid out side by side at a time.
@@ -179,7 +179,7 @@ pub(super) fn products(x: &Tensor, offsets: &[usize], n_rows: usize, weights: &T
         let mut sum: Option<Tensor> = None;
         for (tap, &offset) in offsets.iter().enumerate() {
             let product = x.narrow(0, offset, n_rows)?.matmul(&weights.get(tap)?)?;
-            sum = Some(sum.map_or(Ok(product.clone()), |sum| sum + product)?);
+            add_to(&mut sum, product)?;
         }
         return Ok(sum.expect("a kernel has a tap"));
     }
@@ -200,7 +200,7 @@ pub(super) fn outer_products(x: &Tensor, offsets: &[usize], g: &Tensor) -> Resul
     let mut sum: Option<Tensor> = None;
     for (first, n) in chunks(n_rows, offsets.len() * n_in) {
         let product = patches(x, offsets, first, n)?.t()?.matmul(&g.narrow(0, first, n)?)?;
-        sum = Some(sum.map_or(Ok(product.clone()), |sum| sum + product)?);
+        add_to(&mut sum, product)?;
     }
     Ok(sum.expect("there is a row").reshape((offsets.len(), n_in, n_out))?)
 }

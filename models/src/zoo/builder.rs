@@ -3,7 +3,9 @@
 use crate::error::Result as ModelResult;
 use crate::graph::{Dim, Graph, GraphBuilder, Outlet};
 use crate::loaders::{Initial, LoadError, Weights};
-use crate::operators::{BatchNorm, Convolution, ConvolutionParams, Dense, Direction, Lstm, Operator, RecurrentParams};
+use crate::operators::{
+    BatchNorm, Convolution, ConvolutionParams, Dense, Direction, Lstm, Operator, RecurrentParams, Reshape,
+};
 
 /// A network being built.
 pub(super) struct Builder<'a> {
@@ -58,7 +60,7 @@ impl<'a> Builder<'a> {
         Ok(self.graph.input(name, shape)?)
     }
 
-    /// The hidden states of an LSTM layer, `[time, direction, unit]`.
+    /// An LSTM layer and, behind it, `layer.states`: its hidden states, directions side by side, `[time, direction · unit]`.
     pub(super) fn lstm(
         &mut self,
         layer: &str,
@@ -77,7 +79,8 @@ impl<'a> Builder<'a> {
             bias: Some(take("bias", &[n_directions, 2 * n_rows])?),
             initial_hidden: None,
         };
-        self.add(layer, Lstm::new(params, None)?, &[input])
+        let states = self.add(layer, Lstm::new(params, None)?, &[input])?;
+        self.add(&format!("{layer}.states"), Reshape { shape: vec![0, 0, -1] }, &[states])
     }
 
     /// A node without weights.

@@ -16,7 +16,7 @@ use crate::description::{CtcSettings, FrontEnd, Labels, ModelDescription};
 use crate::front_ends::audio::AudioFrontEnd;
 use crate::front_ends::image::{ImageFrontEnd, Resampling};
 use crate::graph::Graph;
-use crate::loaders::{LoadError, Weights};
+use crate::loaders::{LoadError, Weights, safetensors};
 
 /// A network that is known by name.
 #[derive(Debug)]
@@ -35,6 +35,14 @@ pub struct Entry {
     pub embedded: Option<&'static [u8]>,
     /// The command that fetches them.
     pub fetch: Option<&'static str>,
+}
+
+impl Entry {
+    /// The trained weights that come with the program, where there are some.
+    pub fn embedded_weights(&self) -> Option<Result<Weights, LoadError>> {
+        let checkpoint = safetensors::load(&self.embedded?);
+        Some(checkpoint.map(Weights::from_checkpoint))
+    }
 }
 
 const ENTRIES: &[Entry] = &[
@@ -313,8 +321,7 @@ mod tests {
             ["wav2letter-small", "phonemizer", "denoising-autoencoder"]
         );
         for entry in embedded {
-            let checkpoint = crate::loaders::safetensors::load(&entry.embedded.unwrap()).unwrap();
-            build(entry, Weights::from_checkpoint(checkpoint)).unwrap();
+            build(entry, entry.embedded_weights().unwrap().unwrap()).unwrap();
         }
     }
 

@@ -4,9 +4,9 @@
 //! given, and it says the next one; see `speech/phonemizer.rs` for saying a word step by step.
 
 use super::builder::Builder;
-use crate::graph::{Dim, Graph, Outlet};
+use crate::graph::{Dim, Graph};
 use crate::loaders::{LoadError, Weights};
-use crate::operators::{Activation, Concat, Direction, MatMul, PointwiseFunction, Reshape, Softmax, Transpose};
+use crate::operators::{Activation, Concat, Direction, MatMul, PointwiseFunction, Softmax, Transpose};
 use crate::speech::phonemizer::{LETTERS, PHONEMES};
 
 /// Numbers that a letter or a phoneme becomes.
@@ -25,11 +25,11 @@ pub(super) fn build(weights: &mut Weights) -> Result<Graph, LoadError> {
 
     let mut encoded = net.dense("letters.embedding", "letters.embedding", LETTERS.len(), EMBEDDED, letters)?;
     for (layer, n_in) in [("encoder1", EMBEDDED), ("encoder2", 2 * ENCODER)] {
-        encoded = lstm(&mut net, layer, n_in, ENCODER, Direction::Bidirectional, encoded)?;
+        encoded = net.lstm(layer, n_in, ENCODER, Direction::Bidirectional, encoded)?;
     }
     let mut decoded = net.dense("phonemes.embedding", "phonemes.embedding", n_symbols, EMBEDDED, said)?;
     for (layer, n_in) in [("decoder1", EMBEDDED), ("decoder2", DECODER)] {
-        decoded = lstm(&mut net, layer, n_in, DECODER, Direction::Forward, decoded)?;
+        decoded = net.lstm(layer, n_in, DECODER, Direction::Forward, decoded)?;
     }
     let keys = net.dense("attention.keys", "attention.keys", 2 * ENCODER, DECODER, encoded)?;
     let keys = net.add("attention.keys.transposed", Transpose { order: vec![0, 2, 1] }, &[keys])?;
@@ -41,17 +41,4 @@ pub(super) fn build(weights: &mut Weights) -> Result<Graph, LoadError> {
     let squashed = net.add("tanh", Activation::new(PointwiseFunction::Tanh), &[combined])?;
     let output = net.dense("output", "output", DECODER, n_symbols, squashed)?;
     Ok(net.finish(output)?)
-}
-
-/// The hidden states of an LSTM layer, its directions side by side.
-fn lstm(
-    net: &mut Builder<'_>,
-    layer: &str,
-    n_in: usize,
-    n_units: usize,
-    direction: Direction,
-    input: Outlet,
-) -> Result<Outlet, LoadError> {
-    let states = net.lstm(layer, n_in, n_units, direction, input)?;
-    net.add(&format!("{layer}.states"), Reshape { shape: vec![0, 0, -1] }, &[states])
 }

@@ -7,7 +7,19 @@ pub(crate) mod prior;
 pub(crate) mod speech;
 pub(crate) mod speech_error;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use models::loaders::{Weights, safetensors};
+use models::{Graph, zoo};
+
+/// A network of the zoo with the weights of a file.
+fn trained(path: &Path, entry: &zoo::Entry) -> anyhow::Result<Graph> {
+    let refuse = || format!("`{}` are no weights of `{}`", path.display(), entry.name);
+    let bytes = std::fs::read(path).with_context(|| format!("`{}`", path.display()))?;
+    let checkpoint = safetensors::load(&bytes).with_context(refuse)?;
+    zoo::build(entry, Weights::from_checkpoint(checkpoint)).with_context(refuse)
+}
 
 /// `${XDG_CACHE_HOME:-~/.cache}/introspect`, where fetched files lie.
 fn cache_folder() -> PathBuf {

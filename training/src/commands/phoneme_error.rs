@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (_, held_out) = phonemes::split(&super::phonemes::read(arguments.dictionary.as_deref())?);
-    let graph = super::phonemes::weights(&arguments.weights)?;
+    let graph = super::trained(&arguments.weights, phonemes::entry())?;
     println!("{}", super::phonemes::told(&phonemes::wrong(&graph, &held_out)?));
     Ok(())
 }

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use models::loaders::Weights;
 use models::speech::Dictionary;
-use models::{Graph, zoo};
 use serde_json::json;
 use training::checkpoint;
 use training::network::parameters_of;
@@ -46,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (learned, held_out) = phonemes::split(&read(arguments.dictionary.as_deref())?);
     eprintln!("learns from {} words; {} are held out", learned.len(), held_out.len());
     let settings = Settings { n_epochs: arguments.epochs, peak_rate: arguments.rate, seed: arguments.seed };
-    let trained = arguments.from.as_deref().map(weights).transpose()?;
+    let trained = arguments.from.as_deref().map(|path| super::trained(path, phonemes::entry())).transpose()?;
     let mut run = Run::new(learned, settings, trained)?;
     let n_steps = arguments.epochs * run.steps_per_epoch();
     let checkpoint = arguments.out.with_extension("checkpoint");
@@ -94,15 +92,6 @@ pub(super) fn read(path: Option<&Path>) -> anyhow::Result<Dictionary> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("`{}` (scripts/fetch-models fetches CMUdict)", path.display()))?;
     Dictionary::read(&text).with_context(|| format!("`{}`", path.display()))
-}
-
-/// A phonemizer with trained weights.
-pub(super) fn weights(path: &Path) -> anyhow::Result<Graph> {
-    let refuse = || format!("`{}` are no weights of `{}`", path.display(), phonemes::ARCHITECTURE);
-    let bytes = std::fs::read(path).with_context(|| format!("`{}`", path.display()))?;
-    let checkpoint = models::loaders::safetensors::load(&bytes).with_context(refuse)?;
-    let entry = zoo::find(phonemes::ARCHITECTURE).context("the zoo has no phonemizer")?;
-    zoo::build(entry, Weights::from_checkpoint(checkpoint)).with_context(refuse)
 }
 
 pub(super) fn told(wrong: &Wrong) -> String {

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use models::Graph;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use training::checkpoint;
@@ -88,7 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(folder) => spread(corpus::read(folder, &recogniser, |line| eprintln!("{line}"))?, MEASURED),
         None => Vec::new(),
     };
-    let trained = arguments.from.as_deref().map(|path| read_weights(path, &recogniser)).transpose()?;
+    let trained = arguments.from.as_deref().map(|path| super::trained(path, recogniser.entry)).transpose()?;
     let mut settings = Settings::new(&arguments.architecture, 1);
     settings.device = models::device::device_named(&arguments.device)?;
     // Ten bits are enough to train with, and a device multiplies them several times as fast.
@@ -181,12 +179,4 @@ fn hours(utterances: &[Utterance], recogniser: &Recogniser) -> f64 {
 fn spread(all: Vec<Utterance>, n: usize) -> Vec<Utterance> {
     let step = all.len().div_ceil(n).max(1);
     all.into_iter().step_by(step).collect()
-}
-
-/// A recogniser with trained weights.
-pub(super) fn read_weights(path: &std::path::Path, recogniser: &Recogniser) -> anyhow::Result<Graph> {
-    let bytes = std::fs::read(path).with_context(|| format!("`{}`", path.display()))?;
-    let refuse = || format!("`{}` are no weights of `{}`", path.display(), recogniser.entry.name);
-    let checkpoint = models::loaders::safetensors::load(&bytes).with_context(refuse)?;
-    models::zoo::build(recogniser.entry, models::loaders::Weights::from_checkpoint(checkpoint)).with_context(refuse)
 }

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let recogniser = Recogniser::of(&arguments.architecture)?;
-    let graph = super::speech::read_weights(&arguments.weights, &recogniser)?;
+    let graph = super::trained(&arguments.weights, recogniser.entry)?;
     for folder in &arguments.corpus {
         let utterances = corpus::read(folder, &recogniser, |line| eprintln!("{line}"))?;
         let transcribed = transcribe(&graph, &recogniser, &utterances)?;

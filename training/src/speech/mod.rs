@@ -43,7 +43,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What the committed weights were trained with, for a run of so many steps.
+    /// What is right for a processor, for a run of so many steps; the cards say what the committed weights were trained with.
     pub fn new(architecture: &str, n_steps: usize) -> Settings {
         Settings {
             architecture: architecture.to_owned(),
