@@ -82,16 +82,24 @@ fn peak(criterion: &mut Criterion) {
     const ROUNDS: usize = 1 << 16;
     let mut group = criterion.benchmark_group("the processor's peak");
     let threads = rayon::current_num_threads();
-    group.throughput(Throughput::Elements((threads * ROUNDS * REGISTERS * LANES * 2) as u64));
+    group.throughput(Throughput::Elements((threads * ROUNDS * REGISTERS * lanes() * 2) as u64));
     group.bench_function("registers alone", |bencher| {
         bencher.iter(|| (0..threads).into_par_iter().map(|_| in_registers(ROUNDS)).sum::<f32>());
     });
     group.finish();
 }
 
-/// Sums in flight, enough to hide how long each takes.
+/// Sums in flight, enough to hide how long each takes and few enough for every register file.
 const REGISTERS: usize = 10;
-const LANES: usize = 16;
+
+/// Numbers in a register.
+fn lanes() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx512f") {
+        return 16;
+    }
+    8
+}
 
 fn in_registers(rounds: usize) -> f32 {
     #[cfg(target_arch = "x86_64")]
@@ -109,12 +117,12 @@ fn in_registers(rounds: usize) -> f32 {
 }
 
 macro_rules! in_registers {
-    ($name:ident, $features:literal, $splat:ident, $multiply_add:ident, $lanes:literal) => {
+    ($name:ident, $features:literal, $splat:ident, $multiply_add:ident) => {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = $features)]
         fn $name(rounds: usize) -> f32 {
             use std::arch::x86_64::*;
-            let mut sums = [$splat(0.5); REGISTERS * LANES / $lanes];
+            let mut sums = [$splat(0.5); REGISTERS];
             let (factor, more) = ($splat(black_box(0.999)), $splat(black_box(0.001)));
             for _ in 0..rounds {
                 for sum in &mut sums {
@@ -127,11 +135,11 @@ macro_rules! in_registers {
     };
 }
 
-in_registers!(in_registers_avx512, "avx512f", _mm512_set1_ps, _mm512_fmadd_ps, 16);
-in_registers!(in_registers_avx2, "avx2,fma", _mm256_set1_ps, _mm256_fmadd_ps, 8);
+in_registers!(in_registers_avx512, "avx512f", _mm512_set1_ps, _mm512_fmadd_ps);
+in_registers!(in_registers_avx2, "avx2,fma", _mm256_set1_ps, _mm256_fmadd_ps);
 
 fn multiply_and_add(rounds: usize) -> f32 {
-    let mut sums = [[0.5f32; LANES]; REGISTERS];
+    let mut sums = [[0.5f32; 8]; REGISTERS];
     let (factor, more) = (black_box(0.999f32), black_box(0.001f32));
     for _ in 0..rounds {
         sums.iter_mut().flatten().for_each(|sum| *sum = *sum * factor + more);

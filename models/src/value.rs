@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::element::Element;
 use crate::error::{ModelError, Result};
 use crate::kernels::transpose::transpose;
+use crate::kernels::vectorized::elementwise::combined;
 
 /// How a value lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,18 +270,12 @@ impl Value {
 
     /// Element-wise sum of two values of one shape.
     pub fn add(&self, other: &Value) -> Result<Value> {
-        const GRAIN: usize = 1 << 15;
         let other = other.to_layout(self.layout)?.to_device(self.device())?;
         if !self.device().is_cpu() {
             return Value::laid_out(&self.tensor.add(&other.tensor)?, &self.shape, self.layout);
         }
         crate::element::with_element!(self.dtype(), T => {
-            let (left, right) = (self.numbers::<T>()?, other.numbers::<T>()?);
-            let mut sums = crate::kernels::zeros::<T>(left.len());
-            let chunks = sums.par_chunks_mut(GRAIN).zip(left.par_chunks(GRAIN)).zip(right.par_chunks(GRAIN));
-            chunks.for_each(|((sums, left), right)| {
-                sums.iter_mut().zip(left).zip(right).for_each(|((sum, &left), &right)| *sum = left + right);
-            });
+            let sums = combined(&self.numbers::<T>()?, &other.numbers::<T>()?, &[0], |left: T, right| left + right);
             Value::from_vec::<T>(sums, &self.shape, self.layout)
         })
     }

@@ -4,6 +4,8 @@
 //! pixels that read it; with strides, pixels at the same place between two strides share their taps and are one
 //! product (what is elsewhere called sub-pixel convolution: nothing is multiplied by an inserted zero).
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::frequency::Sequence;
@@ -12,6 +14,7 @@ use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::matrix::{Matrix, multiply_add};
 use super::vectorized::rows::{FEW_ROWS, times};
 use super::vectorized::taps::{OUTSIDE, Packed, TapProduct, Target, Threads};
+use super::vectorized::unwritten::{unwritten, written};
 use super::zeros;
 use crate::element::Element;
 
@@ -189,9 +192,10 @@ impl<T: Element> ForwardWeights<T> {
         let finish = Finish::clamp(clamp);
         match self {
             ForwardWeights::Depthwise { weights, bias } => {
-                let mut output = zeros(n_numbers);
+                let mut output = unwritten(n_numbers);
                 depthwise_forward(geometry, input, weights, bias, finish, &mut output);
-                output
+                // SAFETY: all pixels of all rows are.
+                unsafe { written(output) }
             }
             ForwardWeights::Groups(groups) => match &groups[..] {
                 [weights] => group_product(geometry, 0, input, weights, finish, |product| product.result(Threads::All)),
@@ -406,14 +410,22 @@ impl<T: Element> BackwardWeights<T> {
                 product.result(Threads::All)
             });
         }
-        let mut input = zeros(geometry.n_input_pixels() * geometry.channels_in);
+        let n_numbers = geometry.n_input_pixels() * geometry.channels_in;
         match self {
             BackwardWeights::Depthwise(phases) => {
+                let mut input = unwritten(n_numbers);
+                if phases.len() < geometry.stride[0] * geometry.stride[1] {
+                    // No tap reaches the pixels of some places.
+                    input.fill(MaybeUninit::new(T::zero()));
+                }
                 for (phase, weights) in phases {
                     depthwise_gradient(geometry, phase, weights, gradient, finish, &mut input);
                 }
+                // SAFETY: every phase writes all its pixels, and together they have all where none is missing.
+                unsafe { written(input) }
             }
             BackwardWeights::Phases(phases) => {
+                let mut input = zeros(n_numbers);
                 for (phase, groups) in phases {
                     for (group, weights) in groups.iter().enumerate() {
                         phase_product(geometry, phase, group, weights, gradient, finish, |product| {
@@ -421,10 +433,10 @@ impl<T: Element> BackwardWeights<T> {
                         });
                     }
                 }
+                input
             }
-            BackwardWeights::Patches(weights) => patches_gradient(geometry, weights, gradient, finish, &mut input),
+            BackwardWeights::Patches(weights) => patches_gradient(geometry, weights, gradient, finish),
         }
-        input
     }
 
     /// Bytes held.
@@ -488,8 +500,7 @@ fn patches_gradient<T: Element>(
     weights: &Packed<T>,
     gradient: &[T],
     finish: Finish<'_, T>,
-    input: &mut [T],
-) {
+) -> Vec<T> {
     const TASKS_PER_THREAD: usize = 3;
     let (channels, outs) = (geometry.channels_in, geometry.channels_out);
     let ([rows, columns], [out_rows, out_columns]) = (geometry.input, geometry.output);
@@ -499,7 +510,8 @@ fn patches_gradient<T: Element>(
     let band = rows.div_ceil(n_bands).max(2 * geometry.kernel[0]);
     let bands_of_image = rows.div_ceil(band);
     let row_length = columns * channels;
-    let images = input.chunks_exact_mut(rows * row_length);
+    let mut all = zeros(geometry.n_input_pixels() * channels);
+    let images = all.chunks_exact_mut(rows * row_length);
     let bands: Vec<&mut [T]> = images.flat_map(|image| image.chunks_mut(band * row_length)).collect();
     bands.into_par_iter().enumerate().for_each_init(Vec::new, |patches: &mut Vec<T>, (nth, input)| {
         let (image, first_row) = (nth / bands_of_image, nth % bands_of_image * band);
@@ -531,6 +543,7 @@ fn patches_gradient<T: Element>(
         let place = (image * rows + first_row) * row_length;
         finish.apply_at(place, input);
     });
+    all
 }
 
 /// Adds what one output pixel gives to a row of input pixels.
@@ -561,7 +574,7 @@ fn depthwise_gradient<T: Element>(
     weights: &[T],
     gradient: &[T],
     finish: Finish<'_, T>,
-    input: &mut [T],
+    input: &mut [MaybeUninit<T>],
 ) {
     let (channels, [rows, columns]) = (geometry.channels_in, geometry.input);
     let (first, lengths) = phase.inputs(geometry);
@@ -576,7 +589,7 @@ fn depthwise_gradient<T: Element>(
         .flat_map(reader)
         .map(|(column, tap)| geometry.reader(1, column, tap).map_or(OUTSIDE, |column| column * channels))
         .collect();
-    let of_rows = |places: &mut Vec<usize>, (index, input): (usize, &mut [T])| {
+    let of_rows = |places: &mut Vec<usize>, (index, input): (usize, &mut [MaybeUninit<T>])| {
         let (image, row) = (index / rows, index % rows);
         if row % geometry.stride[0] != first[0] {
             return;
@@ -652,7 +665,7 @@ fn depthwise_forward<T: Element>(
     weights: &[T],
     bias: &[T],
     finish: Finish<'_, T>,
-    output: &mut [T],
+    output: &mut [MaybeUninit<T>],
 ) {
     let (channels, [rows, columns]) = (geometry.channels_in, geometry.output);
     let [kernel_rows, kernel_columns] = geometry.kernel;
@@ -661,7 +674,7 @@ fn depthwise_forward<T: Element>(
         .flat_map(read_by)
         .map(|(column, tap)| geometry.read_by(1, column, tap).map_or(OUTSIDE, |column| column * channels))
         .collect();
-    let of_rows = |places: &mut Vec<usize>, (index, output): (usize, &mut [T])| {
+    let of_rows = |places: &mut Vec<usize>, (index, output): (usize, &mut [MaybeUninit<T>])| {
         let (image, row) = (index / rows, index % rows);
         let row_pixel = |row| pixel(image, [row, 0], geometry.input) * channels;
         let tap_rows = (0..kernel_rows).map(|tap| geometry.read_by(0, row, tap).map_or(OUTSIDE, row_pixel));

@@ -3,15 +3,15 @@
 //!
 //! Larger tiles would take fewer still, but their transforms amplify rounding beyond what "exact" may mean here.
 
-use std::sync::Mutex;
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
 use super::convolution::{Geometry, pixel};
 use super::vectorized::finish::Finish;
-use super::vectorized::taps::{OUTSIDE, Packed, TapProduct, Target, Threads};
-use super::vectorized::winograd::{PIXELS_IN, POINTS, transform_input, transform_output};
-use super::zeros;
+use super::vectorized::taps::{Packed, TapProduct, Target, Threads};
+use super::vectorized::unwritten::{unwritten, written, written_part};
+use super::vectorized::winograd::{POINTS, PixelRows, Tiles, apart, transform_input, transform_output};
 use crate::element::Element;
 use crate::pause;
 
@@ -93,116 +93,161 @@ impl<T: Element> WinogradWeights<T> {
     /// # Shapes
     /// - `input`: `[batch, rows, columns, in]`; returns `[batch, output rows, output columns, out]`
     pub(crate) fn convolve(&self, geometry: &Geometry, input: &[T], finish: Finish<'_, T>) -> Vec<T> {
-        let outs = geometry.channels_out;
-        let mut output = zeros(geometry.n_output_pixels() * outs);
-        // A task is some rows of tiles: two rows of pixels each, which no other task writes.
-        let rows_of_tiles = geometry.output[0].div_ceil(2);
-        let columns_of_tiles = geometry.output[1].div_ceil(2);
-        let (image, row) = (geometry.output[0] * geometry.output[1] * outs, geometry.output[1] * outs);
-        let rows_in_band = rows_in_band(geometry);
-        let mut bands: Vec<(usize, usize, Mutex<&mut [T]>)> = Vec::new();
-        for (nth, image) in output.chunks_exact_mut(image).enumerate() {
-            for (band, pixels) in image.chunks_mut(2 * rows_in_band * row).enumerate() {
-                bands.push((nth, band * rows_in_band, Mutex::new(pixels)));
+        let (outs, [rows, columns]) = (geometry.channels_out, geometry.output);
+        let mut output = unwritten(geometry.n_output_pixels() * outs);
+        // A row of tiles is two rows of pixels, one at the end of an image of odd height.
+        let (image, pair) = (rows * columns * outs, 2 * columns * outs);
+        let pairs = output.chunks_exact_mut(image).flat_map(|image| image.chunks_mut(pair));
+        let mut rows_of_tiles: Vec<RowOfTiles<'_, T>> =
+            pairs.enumerate().map(|(nth, output)| RowOfTiles::new(geometry, nth, output)).collect();
+        let (together, threads) = rows_together(geometry);
+        let of_group = together * columns.div_ceil(2) * geometry.channels_in * outs * POINTS;
+        let groups_at_once = match threads {
+            Threads::One => (pause::MULTIPLICATIONS / of_group).max(rayon::current_num_threads()),
+            Threads::All => 1,
+        };
+        let mut room = Room::default();
+        for rows in rows_of_tiles.chunks_mut(groups_at_once * together) {
+            match threads {
+                Threads::One => rows.par_chunks_mut(together).for_each_init(Room::default, |room, rows| {
+                    self.convolve_rows(geometry, input, rows, finish, (room, threads));
+                }),
+                Threads::All => self.convolve_rows(geometry, input, rows, finish, (&mut room, threads)),
+            }
+            if threads == Threads::One {
+                pause::point();
             }
         }
-        let of_band = rows_in_band * columns_of_tiles * geometry.channels_in * outs * POINTS;
-        let between_pauses = (pause::MULTIPLICATIONS / of_band).max(rayon::current_num_threads());
-        for bands in bands.chunks_mut(between_pauses) {
-            bands.par_iter_mut().for_each_init(Points::new, |points, (nth, first, pixels)| {
-                let rows = *first..rows_of_tiles.min(*first + rows_in_band);
-                let pixels = pixels.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-                self.convolve_band(geometry, input, (*nth, rows), finish, points, pixels);
-            });
-            pause::point();
-        }
-        output
+        // SAFETY: the rows of tiles cover all pixels, and each writes all of its own.
+        unsafe { written(output) }
     }
 
-    /// Some rows of tiles of one image.
-    fn convolve_band(
+    /// Some rows of tiles: their transforms, a product for each point, and back.
+    fn convolve_rows(
         &self,
         geometry: &Geometry,
         input: &[T],
-        (image, rows): (usize, std::ops::Range<usize>),
+        rows: &mut [RowOfTiles<'_, T>],
         finish: Finish<'_, T>,
-        points: &mut Points<T>,
-        output: &mut [T],
+        (room, threads): (&mut Room<T>, Threads),
     ) {
+        // One thread does not even ask whether others are idle.
+        let at_least = if threads == Threads::One { usize::MAX } else { 1 };
         let (ins, outs) = (geometry.channels_in, geometry.channels_out);
         let columns = geometry.output[1].div_ceil(2);
-        let first_row = 2 * rows.start;
-        let tiles: Vec<[usize; 2]> =
-            rows.flat_map(|row| (0..columns).map(move |column| [2 * row, 2 * column])).collect();
-        let Points { of_input: points_in, of_output: points_out } = points;
-        for tiles in tiles.chunks(tiles_together(geometry)) {
-            let places: Vec<[usize; PIXELS_IN]> = tiles.iter().map(|tile| pixels_of(geometry, image, *tile)).collect();
-            points_in.resize(POINTS * tiles.len() * ins, T::zero());
-            transform_input(input, &places, ins, points_in);
-            points_out.resize(POINTS * tiles.len() * outs, T::zero());
-            let points = points_in.chunks_exact(tiles.len() * ins).zip(points_out.chunks_exact_mut(tiles.len() * outs));
-            for ((input, output), weights) in points.zip(&self.points) {
-                let places = |row: usize, places: &mut [usize]| places[0] = row * ins;
-                let (weights, target) = (weights.right(), Target::Every { first: 0, stride: outs });
-                let product =
-                    TapProduct { input, weights, n_rows: tiles.len(), places, target, finish: Finish::none() };
-                product.run(output, Threads::One);
-            }
-            let band = (image * geometry.output[0] + first_row) * geometry.output[1] * outs;
-            transform_output(points_out, &self.bias, Finish::clamp(finish.clamp), |tile, pixel, numbers| {
-                let [row, column] = [tiles[tile][0] + pixel / 2, tiles[tile][1] + pixel % 2];
-                if row >= geometry.output[0] || column >= geometry.output[1] {
-                    return;
-                }
-                let at = ((row - first_row) * geometry.output[1] + column) * outs;
-                let output = &mut output[at..at + outs];
-                match finish.gate {
-                    None => output.copy_from_slice(numbers),
-                    Some(gate) => gate.pass(numbers, band + at, output),
-                }
-            });
-        }
-    }
-}
+        let n_tiles = rows.len() * columns;
+        let (of_row, of_point) = (POINTS * apart::<T>(columns * ins), apart::<T>(n_tiles * outs));
+        let (points_in, points_out) = room.of(rows.len() * of_row, POINTS * of_point);
 
-/// What a thread transforms, for one group of tiles after another.
-#[derive(Debug)]
-struct Points<T> {
-    /// `[point, tile, input channel]`
-    of_input: Vec<T>,
-    /// `[point, tile, output channel]`
-    of_output: Vec<T>,
-}
-
-impl<T> Points<T> {
-    fn new() -> Self {
-        Points { of_input: Vec::new(), of_output: Vec::new() }
-    }
-}
-
-/// Tiles that are transformed together: few enough for the transforms to stay in a core's cache, unless the weights
-/// would have to be fetched for them again and again.
-fn tiles_together(geometry: &Geometry) -> usize {
-    const WEIGHTS_IN_CACHE: usize = 256 << 10;
-    if POINTS * geometry.channels_in * geometry.channels_out <= WEIGHTS_IN_CACHE { 48 } else { 96 }
-}
-
-/// Rows of tiles for a task, few enough that every thread has some.
-fn rows_in_band(geometry: &Geometry) -> usize {
-    let rows = geometry.output[0].div_ceil(2);
-    let for_all_threads = (geometry.batch * rows).div_ceil(rayon::current_num_threads());
-    tiles_together(geometry).div_ceil(geometry.output[1].div_ceil(2)).clamp(1, for_all_threads)
-}
-
-/// The 4 × 4 pixels under the tile whose output begins at a place.
-fn pixels_of(geometry: &Geometry, image: usize, [row, column]: [usize; 2]) -> [usize; PIXELS_IN] {
-    std::array::from_fn(|nth| {
-        let inside = |axis: usize, place: usize| {
-            place.checked_sub(geometry.padding[axis]).filter(|&place| place < geometry.input[axis])
+        let transform = |(points, row): (_, &RowOfTiles<'_, T>)| {
+            transform_input(&row.pixels(geometry, input), columns, points);
         };
-        let place = inside(0, row + nth / 4).zip(inside(1, column + nth % 4));
-        place.map_or(OUTSIDE, |(row, column)| pixel(image, [row, column], geometry.input) * geometry.channels_in)
-    })
+        points_in.par_chunks_exact_mut(of_row).zip(&*rows).with_min_len(at_least).for_each(transform);
+        // SAFETY: all rows of tiles are transformed.
+        let points_in = unsafe { written_part(points_in) };
+
+        let multiply = |(point, output): (usize, &mut [MaybeUninit<T>])| {
+            let places = |tile: usize, places: &mut [usize]| {
+                places[0] = tile / columns * of_row + point * (of_row / POINTS) + tile % columns * ins;
+            };
+            let (weights, target) = (self.points[point].right(), Target::Every { first: 0, stride: outs });
+            TapProduct { input: points_in, weights, n_rows: n_tiles, places, target, finish: Finish::none() }
+                .write(&mut output[..n_tiles * outs], Threads::One);
+        };
+        // What one thread does is never worth a pause.
+        let at_once = match threads {
+            Threads::One => POINTS,
+            Threads::All => (pause::MULTIPLICATIONS / (n_tiles * ins * outs)).max(rayon::current_num_threads()),
+        };
+        for first in (0..POINTS).step_by(at_once) {
+            let points = points_out[first * of_point..].par_chunks_exact_mut(of_point).take(at_once);
+            points.enumerate().with_min_len(at_least).for_each(|(nth, output)| multiply((first + nth, output)));
+            if threads == Threads::All {
+                pause::point();
+            }
+        }
+        let points: [&[T]; POINTS] = std::array::from_fn(|point| {
+            // SAFETY: a product has written a number for every tile and channel.
+            unsafe { written_part(&points_out[point * of_point..][..n_tiles * outs]) }
+        });
+
+        rows.par_iter_mut().enumerate().with_min_len(at_least).for_each(|(nth, row)| {
+            let tiles = Tiles { points: &points, first: nth * columns, n: columns };
+            transform_output(tiles, &self.bias, geometry.output[1], (finish, row.place), row.output);
+        });
+    }
+}
+
+/// Two rows of pixels, or the last one of an image of odd height.
+#[derive(Debug)]
+struct RowOfTiles<'a, T> {
+    image: usize,
+    /// The first row of pixels.
+    row: usize,
+    /// Where it begins in the whole output.
+    place: usize,
+    output: &'a mut [MaybeUninit<T>],
+}
+
+impl<'a, T: Element> RowOfTiles<'a, T> {
+    /// The `nth` of a batch.
+    fn new(geometry: &Geometry, nth: usize, output: &'a mut [MaybeUninit<T>]) -> Self {
+        let of_image = geometry.output[0].div_ceil(2);
+        let (image, row) = (nth / of_image, 2 * (nth % of_image));
+        let place = pixel(image, [row, 0], geometry.output) * geometry.channels_out;
+        RowOfTiles { image, row, place, output }
+    }
+
+    /// What it reads.
+    fn pixels<'i>(&self, geometry: &Geometry, input: &'i [T]) -> PixelRows<'i, T> {
+        let rows = std::array::from_fn(|nth| {
+            let row = (self.row + nth).checked_sub(geometry.padding[0]).filter(|&row| row < geometry.input[0])?;
+            Some(pixel(self.image, [row, 0], geometry.input) * geometry.channels_in)
+        });
+        let (columns, channels) = (geometry.input[1], geometry.channels_in);
+        PixelRows { input, rows, columns, padding: geometry.padding[1], channels }
+    }
+}
+
+/// What is transformed, in memory that one group of tiles leaves to the next.
+#[derive(Debug)]
+struct Room<T> {
+    /// `[row of tiles, point, tile, input channel]`
+    of_input: Vec<MaybeUninit<T>>,
+    /// `[point, tile, output channel]`
+    of_output: Vec<MaybeUninit<T>>,
+}
+
+impl<T> Default for Room<T> {
+    fn default() -> Self {
+        Room { of_input: Vec::new(), of_output: Vec::new() }
+    }
+}
+
+impl<T: Element> Room<T> {
+    /// So much of either; the first group is the largest.
+    fn of(&mut self, input: usize, output: usize) -> (&mut [MaybeUninit<T>], &mut [MaybeUninit<T>]) {
+        if self.of_input.is_empty() {
+            (self.of_input, self.of_output) = (unwritten(input), unwritten(output));
+        }
+        (&mut self.of_input[..input], &mut self.of_output[..output])
+    }
+}
+
+/// Rows of tiles that are transformed together.
+///
+/// Where a core's cache holds all weights, as many as it holds beside them, each thread some for itself; elsewhere all
+/// threads share the points of more, as many as let the product of a point stay there.
+fn rows_together(geometry: &Geometry) -> (usize, Threads) {
+    const WEIGHTS_IN_CACHE: usize = 256 << 10;
+    const TILES_BESIDE: usize = 56;
+    const NUMBERS_OF_POINT: usize = 100 << 10;
+    let (ins, outs, columns) = (geometry.channels_in, geometry.channels_out, geometry.output[1].div_ceil(2));
+    if POINTS * ins * outs <= WEIGHTS_IN_CACHE {
+        ((TILES_BESIDE / columns).max(1), Threads::One)
+    } else {
+        ((NUMBERS_OF_POINT / columns / (ins + outs)).max(1), Threads::All)
+    }
 }
 
 /// `G g Gᵀ` with `G = [1 0 0; ½ ½ ½; ½ -½ ½; 0 0 1]`, rounded once.

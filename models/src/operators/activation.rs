@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
-use rayon::prelude::*;
-
 use super::{Backward, Family, Operator};
 use crate::device::{ActivationOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::Result;
+use crate::kernels::vectorized::elementwise::{combined, mapped};
 use crate::kernels::vectorized::finish::Clamp;
-use crate::kernels::zeros;
 use crate::value::Value;
+use candle_core::{DType, Device};
 
 /// A function of one number, with its derivative.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -264,9 +262,6 @@ pub struct Activation {
     function: PointwiseFunction,
 }
 
-/// Numbers per task, so that small layers stay on one thread.
-pub(super) const GRAIN: usize = 1 << 15;
-
 impl Activation {
     /// A function under its ONNX name.
     pub fn new(function: PointwiseFunction) -> Self {
@@ -310,13 +305,11 @@ impl Activation {
 
     fn forward_as<T: Element>(&self, input: &Value) -> Result<Value> {
         let numbers = input.numbers::<T>()?;
-        let mut output = zeros(numbers.len());
-        let (function, bounds) = (self.function, self.function.bounds());
-        let clamp = bounds.map(|(low, high)| Clamp { low: T::of(low), high: T::of(high) });
-        output.par_chunks_mut(GRAIN).zip(numbers.par_chunks(GRAIN)).for_each(|(output, numbers)| match clamp {
-            Some(clamp) => clamp.of_all(numbers, output),
-            None => output.iter_mut().zip(numbers).for_each(|(output, &x)| *output = function.value(x)),
-        });
+        let function = self.function;
+        let output = match function.bounds().map(|(low, high)| Clamp { low: T::of(low), high: T::of(high) }) {
+            Some(clamp) => mapped(&numbers, |number| clamp.of(number)),
+            None => mapped(&numbers, |number| function.value(number)),
+        };
         Value::from_vec(output, input.shape(), input.layout())
     }
 
@@ -352,16 +345,7 @@ pub fn combine_with_rows<T: Element>(
     combine: impl Fn(T, T) -> T + Sync,
 ) -> Result<Value> {
     let of_trace = of_trace.to_layout(arrived.layout())?;
-    let row_length = arrived.len() / arrived.batch().max(1);
-    let (x, g) = (of_trace.numbers::<T>()?, arrived.numbers::<T>()?);
-    let mut combined = zeros(g.len());
-    for ((combined, g), &row) in combined.chunks_mut(row_length.max(1)).zip(g.chunks(row_length.max(1))).zip(rows) {
-        let x = &x[row * row_length..][..row_length];
-        let chunks = combined.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).zip(g.par_chunks(GRAIN));
-        chunks.for_each(|((combined, x), g)| {
-            combined.iter_mut().zip(x).zip(g).for_each(|((combined, &x), &g)| *combined = combine(x, g));
-        });
-    }
+    let combined = combined(&of_trace.numbers::<T>()?, &arrived.numbers::<T>()?, rows, combine);
     Value::from_vec(combined, arrived.shape(), arrived.layout())
 }
 

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
-
-use super::activation::GRAIN;
 use super::{Backward, Family, Operator};
 use crate::device::{ArithmeticOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::broadcasting::for_each_run;
+use crate::kernels::vectorized::elementwise::combined;
 use crate::kernels::zeros;
 use crate::value::{Layout, Value};
+use candle_core::{DType, Device, Tensor};
 
 /// A function of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,12 +214,7 @@ pub(super) fn combine<T: Element>(left: &Value, right: &Value, combine: impl Fn(
     let (left, right, layout) = aligned(left, right)?;
     let (l, r) = (left.numbers::<T>()?, right.numbers::<T>()?);
     if left.shape() == right.shape() {
-        let mut combined = zeros(l.len());
-        let chunks = combined.par_chunks_mut(GRAIN).zip(l.par_chunks(GRAIN)).zip(r.par_chunks(GRAIN));
-        chunks.for_each(|((combined, l), r)| {
-            combined.iter_mut().zip(l).zip(r).for_each(|((combined, &l), &r)| *combined = combine(l, r));
-        });
-        return Value::from_vec(combined, &shape, layout);
+        return Value::from_vec(combined(&l, &r, &[0], combine), &shape, layout);
     }
     let mut combined = zeros(shape.iter().product());
     let operands = [layout.physical_shape(left.shape()), layout.physical_shape(right.shape())];

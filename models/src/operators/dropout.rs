@@ -5,11 +5,11 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use rayon::prelude::*;
 
-use super::activation::GRAIN;
 use super::{Backward, Family, Operator};
 use crate::device::{DropoutOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
+use crate::kernels::vectorized::elementwise::GRAIN;
 use crate::kernels::zeros;
 use crate::value::{Layout, Value};
 

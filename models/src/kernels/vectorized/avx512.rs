@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::{
     __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_HINT_T0, _mm_prefetch, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_cmp_ps_mask, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_reduce_add_ps, _mm512_set1_ps,
-    _mm512_storeu_ps,
+    _mm512_mask_blend_ps, _mm512_mask_cmp_ps_mask, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps,
+    _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_storeu_ps,
 };
 
 use super::lanes::Lanes;
@@ -62,6 +62,11 @@ impl Lanes for Avx512 {
             let between = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, gate, high);
             _mm512_maskz_mov_ps(between, vector)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn where_greater(a: __m512, b: __m512, yes: __m512, no: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), no, yes) }
     }
 
     #[inline(always)]

@@ -1,5 +1,7 @@
 //! Sums over taps in which every channel has weights of its own: depthwise convolutions and their gradients.
 
+use std::mem::MaybeUninit;
+
 use super::finish::Finish;
 use super::lanes::Lanes;
 use super::run::Loop;
@@ -14,7 +16,7 @@ const PIXELS: usize = 4;
 /// # Shapes
 /// - `places`: `[pixel, tap]`, [`OUTSIDE`] where a tap has no pixel; `weights`: `[tap, channel]`, `bias`: `[channel]`
 /// - `gate`: `[pixel, channel]`, the values of the finish's gate, empty where it has none
-/// - `output`: the pixels' channels, pixels `stride` pixels apart
+/// - `output`: the pixels' channels, all of which are written, pixels `stride` pixels apart
 pub(crate) fn weigh_taps<T: Element>(
     input: &[T],
     places: &[usize],
@@ -23,7 +25,7 @@ pub(crate) fn weigh_taps<T: Element>(
     finish: Finish<'_, T>,
     gate: &[T],
     stride: usize,
-    output: &mut [T],
+    output: &mut [MaybeUninit<T>],
 ) {
     let n_channels = bias.len();
     let n_taps = weights.len() / n_channels;
@@ -76,19 +78,17 @@ fn weigh_few_channels<T: Element>(
     finish: Finish<'_, T>,
     gate: &[T],
     stride: usize,
-    output: &mut [T],
+    output: &mut [MaybeUninit<T>],
 ) {
     let n_channels = bias.len();
     let n_taps = weights.len() / n_channels;
     let pixels = output.chunks_exact_mut(n_channels).step_by(stride);
     for (nth, (pixel, places)) in pixels.zip(places.chunks_exact(n_taps)).enumerate() {
-        pixel.copy_from_slice(bias);
-        for (weights, &place) in weights.chunks_exact(n_channels).zip(places).filter(|(_, place)| **place != OUTSIDE) {
-            let input = &input[place..place + n_channels];
-            pixel.iter_mut().zip(input).zip(weights).for_each(|((sum, &x), &weight)| *sum += x * weight);
+        for (channel, output) in pixel.iter_mut().enumerate() {
+            let taps = weights.chunks_exact(n_channels).zip(places).filter(|(_, place)| **place != OUTSIDE);
+            let sum = taps.fold(bias[channel], |sum, (weights, place)| sum + input[place + channel] * weights[channel]);
+            output.write(finish.of(sum, gate.get(nth * stride * n_channels + channel).copied()));
         }
-        let gate = |channel: usize| gate.get(nth * stride * n_channels + channel).copied();
-        pixel.iter_mut().enumerate().for_each(|(channel, sum)| *sum = finish.of(*sum, gate(channel)));
     }
 }
 
@@ -104,7 +104,7 @@ struct WeighTaps<'a, T> {
     gate: &'a [T],
     /// From one pixel of the output to the next, in pixels.
     stride: usize,
-    output: &'a mut [T],
+    output: &'a mut [MaybeUninit<T>],
 }
 
 impl<T: Element> Loop<T> for WeighTaps<'_, T> {
@@ -114,7 +114,7 @@ impl<T: Element> Loop<T> for WeighTaps<'_, T> {
     unsafe fn run<L: Lanes<Number = T>>(self) {
         let n_channels = self.bias.len();
         let n_pixels = self.taps.len() / self.n_taps;
-        let output = self.output.as_mut_ptr();
+        let output = self.output.as_mut_ptr().cast();
         let mut channel = 0;
         // SAFETY: registers end within the channels of every tap, weight, bias and pixel.
         unsafe {
@@ -197,6 +197,7 @@ impl<T: Element> WeighTaps<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::super::finish::Clamp;
+    use super::super::unwritten::{unwritten, written};
     use super::*;
 
     #[test]
@@ -216,9 +217,11 @@ mod tests {
                 .map(place)
                 .map(|place| if place == OUTSIDE { OUTSIDE } else { place * n_channels })
                 .collect();
-            let mut output = vec![0.0; n_pixels * n_channels];
+            let mut output = unwritten(n_pixels * n_channels);
             let finish = Finish::clamp(Clamp { low: -5.0, high: 30.0 });
             weigh_taps(&input, &places, &weights, &bias, finish, &[], 1, &mut output);
+            // SAFETY: pixels lie side by side, so that all are written.
+            let output = unsafe { written(output) };
             for pixel in 0..n_pixels {
                 for channel in 0..n_channels {
                     let mut expected = bias[channel];

@@ -1,7 +1,6 @@
 //! What happens to a sum as it is stored.
 
 use super::lanes::Lanes;
-use super::run::Loop;
 use crate::element::Element;
 
 /// The bounds of a rectifier.
@@ -22,25 +21,6 @@ impl<T: Element> Clamp<T> {
         let raised = if self.low > number { self.low } else { number };
         if self.high < raised { self.high } else { raised }
     }
-
-    /// Many numbers.
-    pub(crate) fn of_all(self, numbers: &[T], clamped: &mut [T]) {
-        // SAFETY: the loop reads and writes slices alone.
-        unsafe { T::vectorized(ClampAll { clamp: self, numbers, clamped }) };
-    }
-}
-
-struct ClampAll<'a, T> {
-    clamp: Clamp<T>,
-    numbers: &'a [T],
-    clamped: &'a mut [T],
-}
-
-impl<T: Element> Loop<T> for ClampAll<'_, T> {
-    #[inline(always)]
-    unsafe fn run<L: Lanes<Number = T>>(self) {
-        self.clamped.iter_mut().zip(self.numbers).for_each(|(clamped, &number)| *clamped = self.clamp.of(number));
-    }
 }
 
 /// A rectifier's gradient: what is stored passes where the rectifier's own output lies strictly between its bounds.
@@ -60,14 +40,6 @@ impl<'a, T: Element> Gate<'a, T> {
     pub(crate) fn at(&self, place: usize, length: usize) -> &'a [T] {
         let start = self.rows[place / self.image] * self.image + place % self.image;
         &self.values[start..start + length]
-    }
-
-    /// Stores numbers that belong at a place, as far as they pass.
-    pub(crate) fn pass(&self, numbers: &[T], place: usize, stored: &mut [T]) {
-        let values = self.at(place, numbers.len());
-        for ((stored, &number), &value) in stored.iter_mut().zip(numbers).zip(values) {
-            *stored = self.of(number, value);
-        }
     }
 
     /// A number, or zero where it does not pass.

@@ -35,6 +35,9 @@ pub(super) trait Lanes {
         low: Self::Vector,
         high: Self::Vector,
     ) -> Self::Vector;
+    /// `yes` where `a > b`, else `no`.
+    unsafe fn where_greater(a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector;
+
     /// The sum over the lanes.
     unsafe fn sum(vector: Self::Vector) -> Self::Number;
 }

@@ -3,7 +3,8 @@
 //!
 //! Everything unsafe of this crate is here, for two reasons: vector instructions and raw rows are what makes these
 //! loops fast, and threads write to interleaved but disjoint parts of one output. Every function that leaves this
-//! module is safe: it checks all places it will read and write before the loops start.
+//! module checks all places it will read and write before the loops start, and is safe, but for the last word on memory
+//! that was not cleared: whoever had all of it written says so (`unwritten::written`).
 
 // Several arrays of registers are walked by one index.
 #![allow(clippy::needless_range_loop)]
@@ -13,6 +14,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod depthwise;
+pub(crate) mod elementwise;
 pub(crate) mod finish;
 mod instructions;
 mod lanes;
@@ -22,6 +24,7 @@ pub(crate) mod pool;
 pub(crate) mod rows;
 mod run;
 pub(crate) mod taps;
+pub(crate) mod unwritten;
 pub(crate) mod winograd;
 
 pub(crate) use run::Vectorized;

@@ -59,6 +59,11 @@ impl<T: Element> Lanes for Plain<T> {
     }
 
     #[inline(always)]
+    unsafe fn where_greater(a: [T; WIDTH], b: [T; WIDTH], yes: [T; WIDTH], no: [T; WIDTH]) -> [T; WIDTH] {
+        std::array::from_fn(|lane| if a[lane] > b[lane] { yes[lane] } else { no[lane] })
+    }
+
+    #[inline(always)]
     unsafe fn sum(vector: [T; WIDTH]) -> T {
         vector.into_iter().sum()
     }

@@ -1,7 +1,10 @@
-//! The rows of a max pool, channel by channel, compiled for the active instructions.
+//! The rows of a max pool, channel by channel.
+
+use rayon::prelude::*;
 
 use super::lanes::Lanes;
 use super::run::Loop;
+use super::unwritten::{unwritten, written};
 use crate::element::Element;
 
 /// For each pixel of a row what it reads: the tap, and where the numbers of its channels begin.
@@ -14,7 +17,7 @@ pub(crate) struct TapsOfRow {
 
 impl TapsOfRow {
     /// Forgets all pixels.
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.taps.clear();
         self.ends.clear();
     }
@@ -29,73 +32,183 @@ impl TapsOfRow {
         let mut begin = 0;
         self.ends.iter().map(move |&end| &self.taps[std::mem::replace(&mut begin, end)..end])
     }
-}
 
-/// The largest number under each pixel of a row, and the tap that holds it, the first of equals.
-///
-/// Where nothing is larger than minus infinity, the first tap wins.
-///
-/// # Shapes
-/// - `maxima`, `winners`: `[pixel, channel]`
-pub(crate) fn largest<T: Element>(input: &[T], taps: &TapsOfRow, maxima: &mut [T], winners: &mut [u32]) {
-    // SAFETY: the loop reads and writes slices alone.
-    unsafe { T::vectorized(Largest { input, taps, maxima, winners }) };
-}
-
-struct Largest<'a, T> {
-    input: &'a [T],
-    taps: &'a TapsOfRow,
-    maxima: &'a mut [T],
-    winners: &'a mut [u32],
-}
-
-impl<T: Element> Loop<T> for Largest<'_, T> {
-    #[inline(always)]
-    unsafe fn run<L: Lanes<Number = T>>(self) {
-        let n_channels = self.maxima.len() / self.taps.ends.len().max(1);
-        let pixels = self.maxima.chunks_exact_mut(n_channels).zip(self.winners.chunks_exact_mut(n_channels));
-        for ((maxima, winners), taps) in pixels.zip(self.taps.pixels()) {
-            maxima.fill(T::neg_infinity());
-            winners.fill(taps.first().map_or(0, |(tap, _)| *tap));
-            for &(tap, place) in taps {
-                let numbers = &self.input[place..place + n_channels];
-                for ((maximum, winner), &number) in maxima.iter_mut().zip(&mut *winners).zip(numbers) {
-                    let wins = number > *maximum;
-                    *maximum = if wins { number } else { *maximum };
-                    *winner = if wins { tap } else { *winner };
-                }
-            }
-        }
+    /// The channels of each of its pixels in an output of the row, and where those of a pixel end that is read: all that
+    /// a loop relies on.
+    fn check(&self, output: usize, read: usize) -> usize {
+        let n_channels = output / self.ends.len().max(1);
+        assert!(output == self.ends.len() * n_channels, "as many channels for every pixel");
+        assert!(self.taps.iter().all(|(_, place)| place + n_channels <= read), "every tap reads what there is");
+        n_channels
     }
 }
 
-/// Adds to each pixel of a row what arrives at the windows over it in which its tap has won.
-///
-/// # Shapes
-/// - `taps`: for each pixel the tap through which a window reads it, and where that window's channels begin
-/// - `winners`, `gradient`: `[window, channel]`; `passed`: `[pixel, channel]`
-pub(crate) fn gather<T: Element>(winners: &[u32], gradient: &[T], taps: &TapsOfRow, passed: &mut [T]) {
-    // SAFETY: the loop reads and writes slices alone.
-    unsafe { T::vectorized(Gather { winners, gradient, taps, passed }) };
+/// So many rows of `length` numbers, each a task, which is told its number, fills in its taps, and says what its pixels
+/// become of them.
+#[allow(private_bounds)]
+pub(crate) fn by_rows<T: Element, F: OfTaps<T>>(
+    n_rows: usize,
+    length: usize,
+    of_row: impl Fn(usize, &mut TapsOfRow) -> F + Sync,
+) -> Vec<T> {
+    let mut output = unwritten(n_rows * length);
+    let rows = output.par_chunks_mut(length.max(1)).enumerate();
+    rows.for_each_init(TapsOfRow::default, |taps, (nth, output)| {
+        taps.clear();
+        let of = of_row(nth, taps);
+        let n_channels = taps.check(output.len(), of.n_numbers());
+        // SAFETY: every tap reads, and every pixel has room for, so many channels.
+        unsafe { T::vectorized(EachPixel { taps, n_channels, output: output.as_mut_ptr().cast(), of }) };
+    });
+    // SAFETY: every row's pixels were written.
+    unsafe { written(output) }
 }
 
-struct Gather<'a, T> {
-    winners: &'a [u32],
-    gradient: &'a [T],
+/// What a pixel becomes of its taps.
+trait OfTaps<T: Element>: Copy {
+    /// How many numbers taps read from.
+    fn n_numbers(self) -> usize;
+
+    /// A register of channels from one on.
+    ///
+    /// # Safety
+    /// That of [`Lanes`], where a tap's numbers and the channel lie.
+    unsafe fn register<L: Lanes<Number = T>>(self, taps: &[(u32, usize)], channel: usize) -> L::Vector;
+
+    /// One channel.
+    fn single(self, taps: &[(u32, usize)], channel: usize) -> T;
+}
+
+/// The largest number; what is not a number is passed over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Largest<'a, T>(pub(crate) &'a [T]);
+
+/// The tap that holds the largest number, as a number: the first of equals, and the first of all where nothing is larger
+/// than minus infinity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Winner<'a, T>(pub(crate) &'a [T]);
+
+/// The sum of what arrives at the windows over a pixel in which its tap has won; a tap is that through which a window
+/// reads the pixel, with where the window's channels begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gather<'a, T> {
+    /// `[window, channel]`
+    pub(crate) winners: &'a [T],
+    /// `[window, channel]`
+    pub(crate) gradient: &'a [T],
+}
+
+impl<T: Element> OfTaps<T> for Largest<'_, T> {
+    fn n_numbers(self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    unsafe fn register<L: Lanes<Number = T>>(self, taps: &[(u32, usize)], channel: usize) -> L::Vector {
+        // SAFETY: the caller's word.
+        unsafe {
+            let mut largest = L::splat(T::neg_infinity());
+            for (_, place) in taps {
+                largest = L::at_least(largest, L::load(self.0.as_ptr().add(place + channel)));
+            }
+            largest
+        }
+    }
+
+    fn single(self, taps: &[(u32, usize)], channel: usize) -> T {
+        taps.iter()
+            .map(|(_, place)| self.0[place + channel])
+            .fold(T::neg_infinity(), |largest, number| if number > largest { number } else { largest })
+    }
+}
+
+impl<T: Element> OfTaps<T> for Winner<'_, T> {
+    fn n_numbers(self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    unsafe fn register<L: Lanes<Number = T>>(self, taps: &[(u32, usize)], channel: usize) -> L::Vector {
+        let first = taps.first().map_or(0, |(tap, _)| *tap);
+        // SAFETY: the caller's word.
+        unsafe {
+            let (mut largest, mut winner) = (L::splat(T::neg_infinity()), L::splat(T::of(f64::from(first))));
+            for &(tap, place) in taps {
+                let number = L::load(self.0.as_ptr().add(place + channel));
+                winner = L::where_greater(number, largest, L::splat(T::of(f64::from(tap))), winner);
+                largest = L::at_least(largest, number);
+            }
+            winner
+        }
+    }
+
+    fn single(self, taps: &[(u32, usize)], channel: usize) -> T {
+        let mut best = (taps.first().map_or(0, |(tap, _)| *tap), T::neg_infinity());
+        for &(tap, place) in taps {
+            let number = self.0[place + channel];
+            if number > best.1 {
+                best = (tap, number);
+            }
+        }
+        T::of(f64::from(best.0))
+    }
+}
+
+impl<T: Element> OfTaps<T> for Gather<'_, T> {
+    fn n_numbers(self) -> usize {
+        self.winners.len().min(self.gradient.len())
+    }
+
+    #[inline(always)]
+    unsafe fn register<L: Lanes<Number = T>>(self, taps: &[(u32, usize)], channel: usize) -> L::Vector {
+        // SAFETY: the caller's word.
+        unsafe {
+            let (mut sum, one) = (L::splat(T::zero()), L::splat(T::one()));
+            for &(tap, place) in taps {
+                let winner = L::load(self.winners.as_ptr().add(place + channel));
+                let arrived = L::load(self.gradient.as_ptr().add(place + channel));
+                let tap = f64::from(tap);
+                let (low, high) = (L::splat(T::of(tap - 0.5)), L::splat(T::of(tap + 0.5)));
+                sum = L::multiply_add(L::where_between(arrived, winner, low, high), one, sum);
+            }
+            sum
+        }
+    }
+
+    fn single(self, taps: &[(u32, usize)], channel: usize) -> T {
+        let has_won = |(tap, place): &&(u32, usize)| self.winners[place + channel] == T::of(f64::from(*tap));
+        taps.iter().filter(has_won).map(|(_, place)| self.gradient[place + channel]).sum()
+    }
+}
+
+/// A row of pixels.
+struct EachPixel<'a, T, F> {
     taps: &'a TapsOfRow,
-    passed: &'a mut [T],
+    n_channels: usize,
+    /// `[pixel, channel]`
+    output: *mut T,
+    of: F,
 }
 
-impl<T: Element> Loop<T> for Gather<'_, T> {
+impl<T: Element, F: OfTaps<T>> Loop<T> for EachPixel<'_, T, F> {
+    /// # Safety
+    /// There must be so many channels behind every tap's place and for every pixel of the output.
     #[inline(always)]
     unsafe fn run<L: Lanes<Number = T>>(self) {
-        let n_channels = self.passed.len() / self.taps.ends.len().max(1);
-        for (passed, taps) in self.passed.chunks_exact_mut(n_channels).zip(self.taps.pixels()) {
-            for &(tap, place) in taps {
-                let won = &self.winners[place..place + n_channels];
-                let arrived = &self.gradient[place..place + n_channels];
-                for ((passed, &winner), &arrived) in passed.iter_mut().zip(won).zip(arrived) {
-                    *passed += if winner == tap { arrived } else { T::zero() };
+        let n_channels = self.n_channels;
+        for (nth, taps) in self.taps.pixels().enumerate() {
+            // SAFETY: the caller's word; the last register overlaps the one before where channels do not come out even.
+            unsafe {
+                let output = self.output.add(nth * n_channels);
+                if n_channels < L::WIDTH {
+                    for channel in 0..n_channels {
+                        output.add(channel).write(self.of.single(taps, channel));
+                    }
+                    continue;
+                }
+                for first in (0..n_channels).step_by(L::WIDTH) {
+                    let channel = first.min(n_channels - L::WIDTH);
+                    L::store(output.add(channel), self.of.register::<L>(taps, channel));
                 }
             }
         }

@@ -7,11 +7,14 @@
 //! `[panel][tap][step][column of the panel]`, packed once; a tile of rows keeps its sums in registers while it walks
 //! down a panel (Goto and van de Geijn 2008, with Dukhan's 2019 indirection in place of packing the left side).
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::finish::Finish;
 use super::lanes::Lanes;
 use super::run::Loop;
+use super::unwritten::{unwritten, written};
 use crate::element::Element;
 use crate::pause;
 
@@ -199,6 +202,18 @@ impl<'a, T: Element> Right<'a, T> {
         self.n_taps * self.length
     }
 
+    /// A panel's numbers from a slab on, and how far apart its steps lie: panels lie one behind the other, of `width`
+    /// columns but for a last one of one register, or side by side in rows.
+    fn of_panel(&self, panel: usize, slab: &Slab, width: usize, register: usize) -> (&'a [T], usize) {
+        let first = panel * width;
+        let (begin, stride) = match self.layout {
+            RightLayout::Rows { stride } => (first, stride),
+            _ if self.n_columns - first > register => (first * self.depth(), width),
+            _ => (first * self.depth(), register),
+        };
+        (&self.numbers[begin + slab.depth_before(self.length) * stride..], stride)
+    }
+
     fn n_panels(&self) -> usize {
         match self.layout {
             RightLayout::Columns => 1,
@@ -286,16 +301,21 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
     /// # Panics
     /// Where the target is another.
     pub(crate) fn result(&self, threads: Threads) -> Vec<T> {
-        let n = self.n_rows * self.weights.n_columns;
+        let mut output = unwritten(self.n_rows * self.weights.n_columns);
+        self.write(&mut output, threads);
+        // SAFETY: all are.
+        unsafe { written(output) }
+    }
+
+    /// The same into memory that is there: all of it is written.
+    ///
+    /// # Panics
+    /// Where rows do not lie one behind the other, or are not so many.
+    pub(crate) fn write(&self, output: &mut [MaybeUninit<T>], threads: Threads) {
         let is_whole = matches!(self.target, Target::Every { first: 0, stride } if stride == self.weights.n_columns);
-        assert!(is_whole, "rows lie one behind the other");
-        let mut output = Vec::with_capacity(n);
-        // SAFETY: there is room for every row, and once all are made each of its columns is written.
-        unsafe {
-            self.run_at(output.as_mut_ptr(), threads);
-            output.set_len(n);
-        }
-        output
+        assert!(is_whole && output.len() == self.n_rows * self.weights.n_columns, "rows lie one behind the other");
+        // SAFETY: there is room for every row.
+        unsafe { self.run_at(output.as_mut_ptr().cast(), threads) };
     }
 
     /// # Safety
@@ -353,27 +373,27 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
         panels: std::ops::Range<usize>,
         output: &SharedOutput<T>,
     ) {
-        let tile_rows = T::tile_rows();
         let n_taps = self.weights.n_taps;
         let mut taps = vec![zeros.as_ptr(); rows.len() * n_taps];
         let mut places = vec![OUTSIDE; n_taps];
         let mut targets = Vec::with_capacity(rows.len());
         let mut gates = Vec::new();
-        for (nth, row) in rows.clone().enumerate() {
-            (self.places)(row, &mut places);
-            let first_of_tile = nth - nth % tile_rows;
-            let rows_of_tile = tile_rows.min(rows.len() - first_of_tile);
-            for (tap, &place) in places.iter().enumerate() {
-                if place != OUTSIDE {
-                    let run = &self.input[place..place + self.weights.length];
-                    taps[first_of_tile * n_taps + tap * rows_of_tile + nth % tile_rows] = run.as_ptr();
+        for tile in tiles(rows.len(), T::tile_rows()) {
+            for nth in tile.clone() {
+                let row = rows.start + nth;
+                (self.places)(row, &mut places);
+                for (tap, &place) in places.iter().enumerate() {
+                    if place != OUTSIDE {
+                        let run = &self.input[place..place + self.weights.length];
+                        taps[tile.start * n_taps + tap * tile.len() + nth - tile.start] = run.as_ptr();
+                    }
                 }
-            }
-            let target = self.target.of(row);
-            // SAFETY: every row of the target lies within the output (`run_at`).
-            targets.push(unsafe { output.0.add(target) });
-            if let Some(gate) = &self.finish.gate {
-                gates.push(gate.at(target, self.weights.n_columns));
+                let target = self.target.of(row);
+                // SAFETY: every row of the target lies within the output (`run_at`).
+                targets.push(unsafe { output.0.add(target) });
+                if let Some(gate) = &self.finish.gate {
+                    gates.push(gate.at(target, self.weights.n_columns));
+                }
             }
         }
         let (weights, finish, is_deep) = (self.weights, self.finish, self.is_deep());
@@ -382,6 +402,12 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
         // targets of as many numbers as there are columns; blocks and panels of other threads write elsewhere.
         unsafe { T::vectorized(block) };
     }
+}
+
+/// Rows in tiles of about as many, since a tile of one row takes as long as one of most.
+fn tiles(n_rows: usize, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let n_tiles = n_rows.div_ceil(most);
+    (0..n_tiles).map(move |tile| tile * n_rows / n_tiles..(tile + 1) * n_rows / n_tiles)
 }
 
 /// Panels in as many parts as give every thread enough to do beside so many blocks of rows.
@@ -434,40 +460,44 @@ impl<T: Element> Loop<T> for Block<'_, T> {
         let mut sums = vec![T::zero(); n_sums];
         for begin in self.panels.clone().step_by(together) {
             let panels = begin..self.panels.end.min(begin + together);
-            for (nth, slab) in slabs.iter().enumerate() {
-                for panel in panels.clone() {
-                    let first = panel * width;
-                    let n_columns = width.min(weights.n_columns - first);
-                    // Panels lie one behind the other, or side by side in rows.
-                    let (begin, row_stride) = match weights.layout {
-                        RightLayout::Rows { stride } => (first, stride),
-                        _ if n_columns > L::WIDTH => (first * weights.depth(), width),
-                        _ => (first * weights.depth(), L::WIDTH),
-                    };
-                    let panel_numbers = &weights.numbers[begin + slab.depth_before(weights.length) * row_stride..];
-                    for (tile, targets) in self.targets.chunks(L::ROWS).enumerate() {
-                        let row = tile * L::ROWS;
-                        let job = Tile {
-                            taps: self.taps[row * n_taps..].as_ptr(),
-                            slab: slab.clone(),
-                            weights: panel_numbers.as_ptr(),
-                            row_stride,
-                            bias: weights.bias[first..].as_ptr(),
-                            sums: sums.as_mut_ptr().wrapping_add(((panel - panels.start) * n_rows + row) * width),
-                            is_first: nth == 0,
-                            is_last: nth + 1 == slabs.len(),
-                            finish: self.finish,
-                            targets,
-                            gates: self.gates.get(row..).unwrap_or_default(),
-                            first,
-                            n_columns,
-                        };
-                        // SAFETY: the caller's word for taps and targets; the panel has as many numbers as taps, steps
-                        // and its (padded) columns say, and so has the bias; there are sums for each row and panel.
-                        unsafe {
-                            if n_columns > L::WIDTH { job.of_rows::<L, VECTORS>() } else { job.of_rows::<L, 1>() }
-                        }
+            let turns = slabs.iter().flat_map(|slab| panels.clone().map(move |panel| (slab, panel)));
+            for (turn, (slab, panel)) in turns.clone().enumerate() {
+                let first = panel * width;
+                let n_columns = width.min(weights.n_columns - first);
+                let (numbers, row_stride) = weights.of_panel(panel, slab, width, L::WIDTH);
+                // What comes next of the weights is fetched meanwhile, a part for each tile.
+                let next = match turns.clone().nth(turn + 1) {
+                    Some((slab, panel)) if weights.layout == RightLayout::Panels => {
+                        let (numbers, row_stride) = weights.of_panel(panel, slab, width, L::WIDTH);
+                        &numbers[..slab.depth(weights.length) * row_stride]
                     }
+                    _ => &[],
+                };
+                let n_tiles = n_rows.div_ceil(L::ROWS);
+                for (nth, rows) in tiles(n_rows, L::ROWS).enumerate() {
+                    for line in next[nth * next.len() / n_tiles..(nth + 1) * next.len() / n_tiles].chunks(2 * L::WIDTH)
+                    {
+                        // SAFETY: a number of the weights.
+                        unsafe { L::prefetch(line.as_ptr()) };
+                    }
+                    let job = Tile {
+                        taps: self.taps[rows.start * n_taps..].as_ptr(),
+                        slab: slab.clone(),
+                        weights: numbers.as_ptr(),
+                        row_stride,
+                        bias: weights.bias[first..].as_ptr(),
+                        sums: sums.as_mut_ptr().wrapping_add(((panel - panels.start) * n_rows + rows.start) * width),
+                        is_first: turn < panels.len(),
+                        is_last: turn + panels.len() >= slabs.len() * panels.len(),
+                        finish: self.finish,
+                        targets: &self.targets[rows.clone()],
+                        gates: self.gates.get(rows.start..).unwrap_or_default(),
+                        first,
+                        n_columns,
+                    };
+                    // SAFETY: the caller's word for taps and targets; the panel has as many numbers as taps, steps and
+                    // its (padded) columns say, and so has the bias; there are sums for each row and panel.
+                    unsafe { if n_columns > L::WIDTH { job.of_rows::<L, VECTORS>() } else { job.of_rows::<L, 1>() } }
                 }
             }
         }
@@ -495,6 +525,11 @@ impl Slab {
         ranges(n_taps, part).map(|taps| Slab { taps, steps: 0..length }).collect()
     }
 
+    /// Its steps.
+    fn depth(&self, length: usize) -> usize {
+        if self.taps.len() == 1 { self.steps.len() } else { self.taps.len() * length }
+    }
+
     /// Steps of the product that come before it.
     fn depth_before(&self, length: usize) -> usize {
         self.taps.start * length + self.steps.start
@@ -507,23 +542,23 @@ impl<T: Element> Block<'_, T> {
     #[inline(always)]
     unsafe fn multiply_few_columns<L: Lanes<Number = T>>(&self) {
         let n_taps = self.weights.n_taps;
-        for (tile, targets) in self.targets.chunks(L::ROWS).enumerate() {
-            let taps = &self.taps[tile * L::ROWS * n_taps..];
+        for tile in tiles(self.targets.len(), L::ROWS) {
+            let taps = &self.taps[tile.start * n_taps..];
             // SAFETY: rows of the tile, and columns that there are.
             unsafe {
-                for first in (0..targets.len()).step_by(ROWS_OF_FEW) {
-                    match (self.weights.n_columns, targets.len() - first) {
-                        (1, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 1>(tile, taps, first),
-                        (2, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 2>(tile, taps, first),
-                        (3, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 3>(tile, taps, first),
-                        (4, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 4>(tile, taps, first),
+                for first in (0..tile.len()).step_by(ROWS_OF_FEW) {
+                    match (self.weights.n_columns, tile.len() - first) {
+                        (1, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 1>(&tile, taps, first),
+                        (2, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 2>(&tile, taps, first),
+                        (3, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 3>(&tile, taps, first),
+                        (4, ROWS_OF_FEW..) => self.few_columns::<L, ROWS_OF_FEW, 4>(&tile, taps, first),
                         (n_columns, n_rows) => {
                             for row in first..first + n_rows {
                                 match n_columns {
-                                    1 => self.few_columns::<L, 1, 1>(tile, taps, row),
-                                    2 => self.few_columns::<L, 1, 2>(tile, taps, row),
-                                    3 => self.few_columns::<L, 1, 3>(tile, taps, row),
-                                    _ => self.few_columns::<L, 1, 4>(tile, taps, row),
+                                    1 => self.few_columns::<L, 1, 1>(&tile, taps, row),
+                                    2 => self.few_columns::<L, 1, 2>(&tile, taps, row),
+                                    3 => self.few_columns::<L, 1, 3>(&tile, taps, row),
+                                    _ => self.few_columns::<L, 1, 4>(&tile, taps, row),
                                 }
                             }
                         }
@@ -540,12 +575,11 @@ impl<T: Element> Block<'_, T> {
     #[inline(always)]
     unsafe fn few_columns<L: Lanes<Number = T>, const ROWS: usize, const COLUMNS: usize>(
         &self,
-        tile: usize,
+        tile: &std::ops::Range<usize>,
         taps: &[*const T],
         first: usize,
     ) {
         let Right { n_taps, length, .. } = self.weights;
-        let rows_of_tile = (self.targets.len() - tile * L::ROWS).min(L::ROWS);
         let in_registers = length - length % L::WIDTH;
         let mut rest = [[T::zero(); COLUMNS]; ROWS];
         // SAFETY: every tap has `length` numbers, and so has each column of the weights for each tap.
@@ -553,7 +587,7 @@ impl<T: Element> Block<'_, T> {
             let mut sums = [[L::splat(T::zero()); COLUMNS]; ROWS];
             for tap in 0..n_taps {
                 let rows: [*const T; ROWS] =
-                    std::array::from_fn(|row| *taps.get_unchecked(tap * rows_of_tile + first + row));
+                    std::array::from_fn(|row| *taps.get_unchecked(tap * tile.len() + first + row));
                 let columns: [*const T; COLUMNS] =
                     std::array::from_fn(|column| self.weights.numbers.as_ptr().add((column * n_taps + tap) * length));
                 for step in (0..in_registers).step_by(L::WIDTH) {
@@ -575,7 +609,7 @@ impl<T: Element> Block<'_, T> {
                 }
             }
             for row in 0..ROWS {
-                let nth = tile * L::ROWS + first + row;
+                let nth = tile.start + first + row;
                 for column in 0..COLUMNS {
                     let sum = L::sum(sums[row][column]) + rest[row][column] + self.weights.bias[column];
                     let value = self.gates.get(nth).map(|gate| gate[column]);
@@ -677,24 +711,27 @@ impl<T: Element> Tile<'_, T> {
                 }
                 return;
             }
-            let (low, high) = (L::splat(self.finish.clamp.low), L::splat(self.finish.clamp.high));
-            let is_plain = self.finish.gate.is_none() && self.n_columns == N * L::WIDTH;
             // Nothing but stores follows the registers: were they indexed in a loop that is not unrolled, all sums would
             // live in memory.
+            let is_whole = self.n_columns == N * L::WIDTH;
             let mut beside = [[T::zero(); WIDEST]; ROWS];
             for row in 0..ROWS {
-                let target = if is_plain { self.targets[row].add(self.first) } else { beside[row].as_mut_ptr() };
+                let target = if is_whole { self.targets[row].add(self.first) } else { beside[row].as_mut_ptr() };
+                let gate = if is_whole { self.finish.gate } else { None };
+                let gate = gate.map(|gate| (self.gates.get_unchecked(row).as_ptr().add(self.first), gate.bounds));
                 for v in 0..N {
-                    L::store(target.add(v * L::WIDTH), L::at_most(L::at_least(sums[row][v], low), high));
+                    let gate = gate.map(|(values, bounds)| (values.add(v * L::WIDTH), bounds));
+                    let sum = Finish::of_register::<L>(self.finish.clamp, gate, sums[row][v]);
+                    L::store(target.add(v * L::WIDTH), sum);
                 }
             }
-            if !is_plain {
+            if !is_whole {
                 self.store_some::<L, ROWS>(&beside);
             }
         }
     }
 
-    /// Stores clamped sums through the gate, and of the last panel only the columns that there are.
+    /// Stores clamped sums of a panel that is not full, through the gate.
     ///
     /// # Safety
     /// As [`Block::run`], with `ROWS` targets.
