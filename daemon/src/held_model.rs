@@ -31,6 +31,8 @@ pub(crate) struct HeldModel {
     /// What the axes of each node's first output mean, batch first.
     pub(crate) axes: Vec<Vec<AxisKind>>,
     pub(crate) receptive_fields: Vec<Option<Vec<ReceptiveField>>>,
+    /// Where Grad-CAM is read unless a layer is named; every trace keeps it.
+    pub(crate) grad_cam_layer: Option<Outlet>,
     /// The smallest and largest number of an input, where the description says.
     pub(crate) value_range: Option<[f32; 2]>,
     /// Where the steps of its input lie in time, where that is known.
@@ -68,6 +70,7 @@ impl HeldModel {
         Ok(HeldModel {
             id,
             source,
+            grad_cam_layer: introspection::last_spatial_convolution(&graph).ok(),
             graph,
             labels,
             alphabet: None,
@@ -94,6 +97,7 @@ impl HeldModel {
             value_range: self.value_range,
             sound_scale: self.sound_scale.clone(),
             alphabet: self.alphabet.clone(),
+            grad_cam_layer: self.grad_cam_layer,
         }
     }
 

@@ -165,7 +165,8 @@ pub(crate) fn evaluated(
     refuse_beyond(numbers.saturating_mul(4), state.config.limits.query_bytes, "the activations of this input")?;
     let values = prepared.iter().map(|prepared| prepared.value.to_dtype(graph.dtype()));
     let values = values.collect::<models::Result<Vec<_>>>().map_err(of_model)?;
-    let trace = Trace::record_keeping(graph, &values, keep, token).map_err(of_model)?;
+    let keep: Vec<Outlet> = keep.iter().copied().chain(model.grad_cam_layer).collect();
+    let trace = Trace::record_keeping(graph, &values, &keep, token).map_err(of_model)?;
     state.counters.forward_passes.fetch_add(1, Ordering::Relaxed);
     Ok(trace)
 }

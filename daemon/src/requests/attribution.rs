@@ -212,7 +212,13 @@ pub(super) fn guided_grad_cam<'a>(
 fn cam_layer(model: &HeldModel, name: Option<&str>) -> Result<Outlet, ErrorObject> {
     match name {
         Some(name) => model.layer(name),
-        None => introspection::last_spatial_convolution(&model.graph)
+        None => model
+            .grad_cam_layer
+            .map_or_else(
+                // Asked anew for its reason.
+                || introspection::last_spatial_convolution(&model.graph),
+                Ok,
+            )
             .map_err(|error| errors::of_introspection(error, &model.graph)),
     }
 }

@@ -367,9 +367,7 @@ pub(crate) fn describe(state: &Arc<State>, params: ModelParams, _: &Token) -> Re
         labels: model.labels.clone(),
         layers: outlets.filter_map(layer).collect(),
         parameters: graph.n_parameters(),
-        grad_cam_layer: introspection::last_spatial_convolution(graph)
-            .ok()
-            .map(|outlet| model.name_of(outlet.node).to_owned()),
+        grad_cam_layer: model.grad_cam_layer.map(|outlet| model.name_of(outlet.node).to_owned()),
     })
 }
 

@@ -72,7 +72,8 @@ impl InputRange {
     /// The gradient at the free numbers, from that at the picture that they became.
     pub(super) fn picture_gradient(&self, picture: &[f64], mut gradient: Vec<f64>) -> Vec<f64> {
         if let InputRange::Bounded(_) = self {
-            gradient.iter_mut().zip(picture).for_each(|(gradient, p)| *gradient *= p * (1.0 - p));
+            let pairs = gradient.par_iter_mut().zip(picture).with_min_len(GRAIN);
+            pairs.for_each(|(gradient, p)| *gradient *= p * (1.0 - p));
         }
         gradient
     }
@@ -110,13 +111,15 @@ impl InputRange {
         self.by_plane(canvas, change, |[low, high], number| number / (high - low))
     }
 
-    fn by_plane(&self, canvas: Canvas, numbers: &[f64], change: impl Fn([f64; 2], f64) -> f64) -> Vec<f64> {
+    fn by_plane(&self, canvas: Canvas, numbers: &[f64], change: impl Fn([f64; 2], f64) -> f64 + Sync) -> Vec<f64> {
         let InputRange::Bounded(bounds) = self else { return numbers.to_vec() };
-        let mut changed = numbers.to_vec();
-        for (nth, plane) in changed.chunks_exact_mut(canvas.n_places().max(1)).enumerate() {
+        let n_places = canvas.n_places().max(1);
+        let mut changed = vec![0.0; numbers.len()];
+        let planes = changed.par_chunks_mut(n_places).zip(numbers.par_chunks(n_places));
+        planes.enumerate().for_each(|(nth, (changed, plane))| {
             let bounds = bounds[(nth % canvas.planes) % bounds.len()];
-            plane.iter_mut().for_each(|number| *number = change(bounds, *number));
-        }
+            changed.iter_mut().zip(plane).for_each(|(changed, number)| *changed = change(bounds, *number));
+        });
         changed
     }
 }

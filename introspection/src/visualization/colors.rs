@@ -3,6 +3,8 @@
 //! Its columns are what the colours of ImageNet's pixels vary along, most along the first, which is brightness: a step
 //! of equal size along each changes a picture as photos differ. Divided by the largest length of a column.
 
+use rayon::prelude::*;
+
 use super::canvas::Canvas;
 
 const DIRECTIONS: [[f64; 3]; 3] = [[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]];
@@ -42,13 +44,15 @@ pub(super) fn of_rgb(canvas: Canvas, numbers: &[f64]) -> Vec<f64> {
 
 fn mixed(canvas: Canvas, numbers: &[f64], matrix: &[[f64; 3]; 3]) -> Vec<f64> {
     let n_places = canvas.n_places();
-    let mut mixed = Vec::with_capacity(numbers.len());
-    for picture in numbers.chunks_exact((3 * n_places).max(1)) {
-        for row in matrix {
-            let at = |place: usize| (0..3).map(|plane| row[plane] * picture[plane * n_places + place]).sum::<f64>();
-            mixed.extend((0..n_places).map(at));
+    let mut mixed = vec![0.0; numbers.len()];
+    let planes = mixed.par_chunks_exact_mut(n_places.max(1)).enumerate();
+    planes.for_each(|(nth, mixed)| {
+        let picture = &numbers[nth / 3 * 3 * n_places..][..3 * n_places];
+        let (row, [a, b, c]) = (matrix[nth % 3], [0, 1, 2].map(|plane| &picture[plane * n_places..][..n_places]));
+        for (mixed, ((a, b), c)) in mixed.iter_mut().zip(a.iter().zip(b).zip(c)) {
+            *mixed = row[0] * a + row[1] * b + row[2] * c;
         }
-    }
+    });
     mixed
 }
 

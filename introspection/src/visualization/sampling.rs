@@ -2,11 +2,14 @@
 
 use rayon::prelude::*;
 
+/// Numbers that one thread computes at least.
+const GRAIN: usize = 1 << 13;
+
 /// Rows and columns.
 pub(super) type Size = (usize, usize);
 
 /// Where each new place reads: `old = matrix · new + offset`, rows and columns counted from the first.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sampling {
     from: Size,
     to: Size,
@@ -59,48 +62,17 @@ impl Sampling {
         }
     }
 
-    /// Planes at the new places, `fill` beyond the old ones; any number of planes.
-    pub(super) fn forward(&self, numbers: &[f64], fill: f64) -> Vec<f64> {
-        let (n_old, n_new) = (self.from.0 * self.from.1, self.to.0 * self.to.1);
-        let mut sampled = vec![0.0; numbers.len() / n_old.max(1) * n_new];
-        let readings = self.readings();
-        let planes = sampled.par_chunks_exact_mut(n_new).zip(numbers.par_chunks_exact(n_old));
-        planes.for_each(|(sampled, plane)| {
-            for (sampled, reading) in sampled.iter_mut().zip(&readings) {
-                let read = |corner: usize| reading.shares[corner] * plane[reading.places[corner] as usize];
-                *sampled = read(0) + read(1) + read(2) + read(3) + reading.of_fill * fill;
+    /// Works out what each new place reads.
+    pub(super) fn readings(self) -> Readings {
+        let nothing = Reading { places: [0; 4], shares: [0.0; 4], of_fill: 0.0 };
+        let mut readings = vec![nothing; self.to.0 * self.to.1];
+        readings.par_chunks_mut(self.to.1.max(1)).enumerate().for_each(|(row, readings)| {
+            for (column, reading) in readings.iter_mut().enumerate() {
+                let at = times(self.matrix, [row as f64, column as f64]);
+                *reading = self.reading(at[0] + self.offset[0], at[1] + self.offset[1]);
             }
         });
-        sampled
-    }
-
-    /// The gradient at the planes, from that at the new places.
-    pub(super) fn adjoint(&self, gradient: &[f64]) -> Vec<f64> {
-        let (n_old, n_new) = (self.from.0 * self.from.1, self.to.0 * self.to.1);
-        let mut passed = vec![0.0; gradient.len() / n_new.max(1) * n_old];
-        let readings = self.readings();
-        let planes = passed.par_chunks_exact_mut(n_old).zip(gradient.par_chunks_exact(n_new));
-        planes.for_each(|(passed, gradient)| {
-            for (gradient, reading) in gradient.iter().zip(&readings) {
-                for (place, share) in reading.places.iter().zip(reading.shares) {
-                    passed[*place as usize] += share * gradient;
-                }
-            }
-        });
-        passed
-    }
-
-    /// What each new place reads, row by row.
-    fn readings(&self) -> Vec<Reading> {
-        let mut readings = Vec::with_capacity(self.to.0 * self.to.1);
-        for row in 0..self.to.0 {
-            let new_row = row as f64;
-            for column in 0..self.to.1 {
-                let at = times(self.matrix, [new_row, column as f64]);
-                readings.push(self.reading(at[0] + self.offset[0], at[1] + self.offset[1]));
-            }
-        }
-        readings
+        Readings { n_old: self.from.0 * self.from.1, readings }
     }
 
     fn reading(&self, row: f64, column: f64) -> Reading {
@@ -110,6 +82,48 @@ impl Sampling {
         let places = [0, 1, 2, 3].map(|nth| (corner(nth).0.0 * self.from.1 + corner(nth).1.0) as u32);
         let shares = [0, 1, 2, 3].map(|nth| corner(nth).0.1 * corner(nth).1.1);
         Reading { places, shares, of_fill: 1.0 - shares.iter().sum::<f64>() }
+    }
+}
+
+/// What each new place reads, row by row.
+#[derive(Clone, Debug)]
+pub(super) struct Readings {
+    /// Places of a plane that is read.
+    n_old: usize,
+    readings: Vec<Reading>,
+}
+
+impl Readings {
+    /// Planes at the new places, `fill` beyond the old ones; any number of planes.
+    pub(super) fn forward(&self, numbers: &[f64], fill: f64) -> Vec<f64> {
+        let n_new = self.readings.len();
+        let mut sampled = vec![0.0; numbers.len() / self.n_old.max(1) * n_new];
+        let planes = sampled.par_chunks_exact_mut(n_new).zip(numbers.par_chunks_exact(self.n_old));
+        planes.for_each(|(sampled, plane)| {
+            let parts = sampled.par_chunks_mut(GRAIN).zip(self.readings.par_chunks(GRAIN));
+            parts.for_each(|(sampled, readings)| {
+                for (sampled, reading) in sampled.iter_mut().zip(readings) {
+                    let read = |corner: usize| reading.shares[corner] * plane[reading.places[corner] as usize];
+                    *sampled = read(0) + read(1) + read(2) + read(3) + reading.of_fill * fill;
+                }
+            });
+        });
+        sampled
+    }
+
+    /// The gradient at the planes, from that at the new places.
+    pub(super) fn adjoint(&self, gradient: &[f64]) -> Vec<f64> {
+        let n_new = self.readings.len();
+        let mut passed = vec![0.0; gradient.len() / n_new.max(1) * self.n_old];
+        let planes = passed.par_chunks_exact_mut(self.n_old).zip(gradient.par_chunks_exact(n_new));
+        planes.for_each(|(passed, gradient)| {
+            for (gradient, reading) in gradient.iter().zip(&self.readings) {
+                for (place, share) in reading.places.iter().zip(reading.shares) {
+                    passed[*place as usize] += share * gradient;
+                }
+            }
+        });
+        passed
     }
 }
 
@@ -146,23 +160,23 @@ mod tests {
         ];
         for sampling in all {
             let n_in = 2 * sampling.from.0 * sampling.from.1;
-            let filled = |at: &[f64]| sampling.forward(at, 0.5);
-            check_gradient(n_in, filled, |_, arriving| sampling.adjoint(arriving));
+            let filled = |at: &[f64]| sampling.readings().forward(at, 0.5);
+            check_gradient(n_in, filled, |_, arriving| sampling.readings().adjoint(arriving));
         }
     }
 
     #[test]
     fn beyond_the_edge_lies_the_fill() {
         let moved = Sampling::moved((1, 2), (1, 4), (0, -1));
-        assert_eq!(moved.forward(&[1.0, 2.0], 0.5), [0.5, 1.0, 2.0, 0.5]);
+        assert_eq!(moved.readings().forward(&[1.0, 2.0], 0.5), [0.5, 1.0, 2.0, 0.5]);
         let gone = Sampling::moved((1, 2), (1, 2), (0, 9));
-        assert_eq!(gone.forward(&[1.0, 2.0], 0.5), [0.5, 0.5]);
+        assert_eq!(gone.readings().forward(&[1.0, 2.0], 0.5), [0.5, 0.5]);
     }
 
     #[test]
     fn a_quarter_turn_swaps_rows_and_columns() {
         let turned = Sampling::turned((2, 2), (2, 2), [[0.0, 1.0], [-1.0, 0.0]]);
-        assert_eq!(turned.forward(&[1.0, 2.0, 3.0, 4.0], 0.0), [2.0, 4.0, 1.0, 3.0]);
+        assert_eq!(turned.readings().forward(&[1.0, 2.0, 3.0, 4.0], 0.0), [2.0, 4.0, 1.0, 3.0]);
     }
 
     #[test]
@@ -170,7 +184,7 @@ mod tests {
         let (first, second) =
             (Sampling::moved((3, 3), (3, 3), (1, 0)), Sampling::turned((3, 3), (3, 3), [[0.0, 1.0], [-1.0, 0.0]]));
         let numbers: Vec<f64> = (1..10).map(f64::from).collect();
-        let one_by_one = second.forward(&first.forward(&numbers, 0.0), 0.0);
-        assert_eq!(first.then(&second).forward(&numbers, 0.0), one_by_one);
+        let one_by_one = second.readings().forward(&first.readings().forward(&numbers, 0.0), 0.0);
+        assert_eq!(first.then(&second).readings().forward(&numbers, 0.0), one_by_one);
     }
 }

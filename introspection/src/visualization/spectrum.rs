@@ -4,9 +4,13 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
+
+/// Lines that one thread transforms at least.
+const LINES: usize = 8;
 
 /// Both transforms for planes of one size.
 #[derive(Clone)]
@@ -68,11 +72,13 @@ impl Spectrum {
     /// - `plane`: `[row, column]`, returns `[row, bin]`
     pub(super) fn forward(&self, plane: &[f64]) -> Vec<Complex<f64>> {
         let mut spectrum = vec![Complex::default(); self.len()];
-        let mut row_of_plane = vec![0.0; self.columns];
-        for (row, bins) in plane.chunks_exact(self.columns).zip(spectrum.chunks_exact_mut(self.n_bins())) {
+        let rows = plane.par_chunks_exact(self.columns).zip(spectrum.par_chunks_exact_mut(self.n_bins()));
+        let room = || (vec![0.0; self.columns], self.along_columns.make_scratch_vec());
+        rows.with_min_len(LINES).for_each_init(room, |(row_of_plane, scratch), (row, bins)| {
             row_of_plane.copy_from_slice(row);
-            self.along_columns.process(&mut row_of_plane, bins).expect("both are as long as planned");
-        }
+            let transformed = self.along_columns.process_with_scratch(row_of_plane, bins, scratch);
+            transformed.expect("both are as long as planned");
+        });
         self.each_bin(&mut spectrum, &*self.along_rows);
         spectrum
     }
@@ -84,17 +90,19 @@ impl Spectrum {
     pub(super) fn inverse(&self, mut spectrum: Vec<Complex<f64>>) -> Vec<f64> {
         self.each_bin(&mut spectrum, &*self.along_rows_inverse);
         let mut plane = vec![0.0; self.rows * self.columns];
-        let last = self.n_bins() - 1;
-        for (bins, row) in spectrum.chunks_exact_mut(self.n_bins()).zip(plane.chunks_exact_mut(self.columns)) {
+        let (last, n_places) = (self.n_bins() - 1, plane.len() as f64);
+        let rows = spectrum.par_chunks_exact_mut(self.n_bins()).zip(plane.par_chunks_exact_mut(self.columns));
+        let room = || self.along_columns_inverse.make_scratch_vec();
+        rows.with_min_len(LINES).for_each_init(room, |scratch, (bins, row)| {
             // A real row has no imaginary part there, so that NumPy leaves it out as well.
             bins[0].im = 0.0;
             if self.columns.is_multiple_of(2) {
                 bins[last].im = 0.0;
             }
-            self.along_columns_inverse.process(bins, row).expect("both are as long as planned");
-        }
-        let n_places = plane.len() as f64;
-        plane.iter_mut().for_each(|number| *number /= n_places);
+            let transformed = self.along_columns_inverse.process_with_scratch(bins, row, scratch);
+            transformed.expect("both are as long as planned");
+            row.iter_mut().for_each(|number| *number /= n_places);
+        });
         plane
     }
 
@@ -115,13 +123,20 @@ impl Spectrum {
     fn each_bin(&self, spectrum: &mut [Complex<f64>], transform: &dyn Fft<f64>) {
         let n_bins = self.n_bins();
         let mut lines = vec![Complex::default(); spectrum.len()];
-        for (row, bins) in spectrum.chunks_exact(n_bins).enumerate() {
-            bins.iter().enumerate().for_each(|(bin, number)| lines[bin * self.rows + row] = *number);
-        }
-        transform.process(&mut lines);
-        for (row, bins) in spectrum.chunks_exact_mut(n_bins).enumerate() {
+        let parts = lines.par_chunks_mut(LINES * self.rows).enumerate();
+        parts.for_each_init(
+            || vec![Complex::default(); transform.get_inplace_scratch_len()],
+            |scratch, (part, lines)| {
+                for (nth, line) in lines.chunks_exact_mut(self.rows).enumerate() {
+                    let bin = part * LINES + nth;
+                    line.iter_mut().enumerate().for_each(|(row, number)| *number = spectrum[row * n_bins + bin]);
+                }
+                transform.process_with_scratch(lines, scratch);
+            },
+        );
+        spectrum.par_chunks_exact_mut(n_bins).with_min_len(LINES).enumerate().for_each(|(row, bins)| {
             bins.iter_mut().enumerate().for_each(|(bin, number)| *number = lines[bin * self.rows + row]);
-        }
+        });
     }
 }
 

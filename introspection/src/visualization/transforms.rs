@@ -6,7 +6,7 @@
 //! network takes.
 
 use super::random::Random;
-use super::sampling::{Sampling, Size};
+use super::sampling::{Readings, Sampling, Size};
 use crate::error::{IntrospectionError, Result};
 
 /// One random change of a picture.
@@ -122,7 +122,7 @@ const MOST_SHIFT: usize = 100_000;
 /// What is done to the pictures at one step.
 #[derive(Clone, Debug)]
 pub(super) struct Drawn {
-    sampling: Sampling,
+    readings: Readings,
     fill: f64,
 }
 
@@ -139,7 +139,7 @@ impl Drawn {
             let offset = (offset(current.0, size.0), offset(current.1, size.1));
             sampling = sampling.then(&Sampling::moved(current, size, offset));
         }
-        Ok(Drawn { sampling, fill })
+        Ok(Drawn { readings: sampling.readings(), fill })
     }
 
     /// The pictures as the network sees them.
@@ -147,12 +147,12 @@ impl Drawn {
     /// # Shapes
     /// - `pictures`: `[input, plane, row, column]`, returns the same
     pub(super) fn forward(&self, pictures: &[f64]) -> Vec<f64> {
-        self.sampling.forward(pictures, self.fill)
+        self.readings.forward(pictures, self.fill)
     }
 
     /// The gradient at the pictures, from that at what the network saw.
     pub(super) fn adjoint(&self, gradient: &[f64]) -> Vec<f64> {
-        self.sampling.adjoint(gradient)
+        self.readings.adjoint(gradient)
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
         let sampling = transforms[0].drawn((3, 4), &mut Random::new(1)).unwrap();
         let plane: Vec<f64> = Random::new(2).normal(12, 1.0);
         let resized = super::super::resize::Resize::new((3, 4), (6, 8)).forward(&plane);
-        let scaled = sampling.forward(&plane, 0.0);
+        let scaled = sampling.readings().forward(&plane, 0.0);
         let is_inner = |index: usize| (1..5).contains(&(index / 8)) && (1..7).contains(&(index % 8));
         assert!((0..48).filter(|index| is_inner(*index)).all(|index| (resized[index] - scaled[index]).abs() < 1e-12));
     }

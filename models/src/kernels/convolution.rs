@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::frequency::Sequence;
 use super::vectorized::depthwise::weigh_taps;
+use super::vectorized::elementwise::add_runs;
 use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::matrix::{Matrix, multiply_add};
 use super::vectorized::rows::{FEW_ROWS, times};
@@ -98,13 +99,13 @@ impl Geometry {
     }
 
     /// The input index under tap `tap` of output `output` along one axis, where there is one.
-    fn read_by(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
+    pub(super) fn read_by(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
         let padded = output * self.stride[axis] + tap * self.dilation[axis];
         padded.checked_sub(self.padding[axis]).filter(|&index| index < self.input[axis])
     }
 
     /// The output that reads this input through this tap along one axis, where there is one.
-    fn reader(&self, axis: usize, input: usize, tap: usize) -> Option<usize> {
+    pub(super) fn reader(&self, axis: usize, input: usize, tap: usize) -> Option<usize> {
         let padded = (input + self.padding[axis]).checked_sub(tap * self.dilation[axis])?;
         let output = padded / self.stride[axis];
         (padded.is_multiple_of(self.stride[axis]) && output < self.output[axis]).then_some(output)
@@ -116,14 +117,6 @@ impl Geometry {
         self.taps().enumerate().filter_map(move |(tap, [tap_row, tap_column])| {
             let (row, column) = self.read_by(0, row, tap_row).zip(self.read_by(1, column, tap_column))?;
             Some((tap, pixel(image, [row, column], self.input)))
-        })
-    }
-
-    /// The taps through which an input pixel is read, each with the output pixel of its image.
-    pub(crate) fn windows_over(&self, [row, column]: [usize; 2]) -> impl Iterator<Item = (usize, usize)> {
-        self.taps().enumerate().filter_map(move |(tap, [tap_row, tap_column])| {
-            let (row, column) = self.reader(0, row, tap_row).zip(self.reader(1, column, tap_column))?;
-            Some((tap, pixel(0, [row, column], self.output)))
         })
     }
 
@@ -494,73 +487,98 @@ fn phase_product<T: Element, R>(
     make(TapProduct { input: gradient, weights: weights.right(), n_rows, places: &places, target, finish })
 }
 
-/// A band of input rows a task: the patches of each row of output pixels above it, added into zeros.
+/// A band of input rows a task: the patches of each row of output pixels whose first tap is there, added into zeros; what
+/// they reach of the next band is added to it at the end.
 fn patches_gradient<T: Element>(
     geometry: &Geometry,
     weights: &Packed<T>,
     gradient: &[T],
     finish: Finish<'_, T>,
 ) -> Vec<T> {
-    const TASKS_PER_THREAD: usize = 3;
-    let (channels, outs) = (geometry.channels_in, geometry.channels_out);
-    let ([rows, columns], [out_rows, out_columns]) = (geometry.input, geometry.output);
-    let patch = geometry.n_taps() * channels;
-    // Bands share the rows of outputs that reach into both, so that they are not worth being small.
+    const TASKS_PER_THREAD: usize = 4;
+    let ([rows, columns], [out_rows, _]) = (geometry.input, geometry.output);
+    let row_length = columns * geometry.channels_in;
+    let beyond = (geometry.kernel[0] - 1) * geometry.dilation[0];
     let n_bands = (TASKS_PER_THREAD * rayon::current_num_threads()).div_ceil(geometry.batch);
-    let band = rows.div_ceil(n_bands).max(2 * geometry.kernel[0]);
+    let band = rows.div_ceil(n_bands).max(beyond).max(1);
     let bands_of_image = rows.div_ceil(band);
-    let row_length = columns * channels;
-    let mut all = zeros(geometry.n_input_pixels() * channels);
-    let images = all.chunks_exact_mut(rows * row_length);
-    let bands: Vec<&mut [T]> = images.flat_map(|image| image.chunks_mut(band * row_length)).collect();
-    bands.into_par_iter().enumerate().for_each_init(Vec::new, |patches: &mut Vec<T>, (nth, input)| {
-        let (image, first_row) = (nth / bands_of_image, nth % bands_of_image * band);
-        let n_rows = input.len() / row_length;
-        patches.resize(out_columns * patch, T::zero());
-        for out_row in 0..out_rows {
-            let tap_rows = (0..geometry.kernel[0]).filter_map(|tap| {
-                let row = geometry.read_by(0, out_row, tap)?.checked_sub(first_row)?;
-                (row < n_rows).then_some((tap, row))
-            });
-            let tap_rows: Vec<(usize, usize)> = tap_rows.collect();
-            if tap_rows.is_empty() {
-                continue;
-            }
-            let first = pixel(image, [out_row, 0], geometry.output) * outs;
-            let places = |row: usize, places: &mut [usize]| places[0] = first + row * outs;
-            let target = Target::Every { first: 0, stride: patch };
-            let (weights, finish) = (weights.right(), Finish::none());
-            TapProduct { input: gradient, weights, n_rows: out_columns, places, target, finish }
-                .run(patches, Threads::One);
-            for (tap_row, row) in tap_rows {
-                let input = &mut input[row * row_length..][..row_length];
-                for (out_column, patch) in patches.chunks_exact(patch).enumerate() {
-                    let run = &patch[tap_row * geometry.kernel[1] * channels..][..geometry.kernel[1] * channels];
-                    add_run(geometry, out_column, run, input);
-                }
-            }
+    // The first row that an output row reads, the padding counted.
+    let band_of = |out_row: usize| {
+        let first = (out_row * geometry.stride[0]).saturating_sub(geometry.padding[0]);
+        (first / band).min(bands_of_image - 1)
+    };
+
+    let of_band = |patches: &mut Vec<T>, nth: usize| {
+        let (image, nth) = (nth / bands_of_image, nth % bands_of_image);
+        let mut sums = vec![T::zero(); (band + beyond).min(rows - nth * band) * row_length];
+        for out_row in (0..out_rows).filter(|&out_row| band_of(out_row) == nth) {
+            add_patches(geometry, weights, gradient, (image, out_row), patches, nth * band, &mut sums);
         }
-        let place = (image * rows + first_row) * row_length;
-        finish.apply_at(place, input);
+        sums
+    };
+    let n_tasks = geometry.batch * bands_of_image;
+    let sums: Vec<Vec<T>> = (0..n_tasks).into_par_iter().map_init(Vec::new, of_band).collect();
+
+    let mut input = zeros(geometry.n_input_pixels() * geometry.channels_in);
+    let images = input.chunks_exact_mut(rows * row_length);
+    let bands: Vec<&mut [T]> = images.flat_map(|image| image.chunks_mut(band * row_length)).collect();
+    bands.into_par_iter().enumerate().for_each(|(nth, input)| {
+        let n_own = input.len();
+        input.copy_from_slice(&sums[nth][..n_own]);
+        if !nth.is_multiple_of(bands_of_image) {
+            let before = &sums[nth - 1][band * row_length..];
+            input.iter_mut().zip(before).for_each(|(sum, &part)| *sum += part);
+        }
+        let row = nth / bands_of_image * rows + nth % bands_of_image * band;
+        finish.apply_at(row * row_length, input);
     });
-    all
+    input
 }
 
-/// Adds what one output pixel gives to a row of input pixels.
+/// Adds what a row of output pixels of an image gives to the rows of input pixels from one on.
 ///
 /// # Shapes
-/// - `run`: `[tap column, in]`, `input`: `[column, in]`
-fn add_run<T: Element>(geometry: &Geometry, out_column: usize, run: &[T], input: &mut [T]) {
-    let channels = geometry.channels_in;
-    let add = |sums: &mut [T], run: &[T]| sums.iter_mut().zip(run).for_each(|(sum, &part)| *sum += part);
-    let first = geometry.read_by(1, out_column, 0);
-    let last = geometry.read_by(1, out_column, geometry.kernel[1] - 1);
-    match first.zip(last) {
-        Some((first, _)) if geometry.dilation[1] == 1 => add(&mut input[first * channels..][..run.len()], run),
-        _ => {
-            for (tap, run) in run.chunks_exact(channels).enumerate() {
+/// - `patches`: room for `[out column, tap row, tap column, in]`; `sums`: `[row, column, in]`
+fn add_patches<T: Element>(
+    geometry: &Geometry,
+    weights: &Packed<T>,
+    gradient: &[T],
+    (image, out_row): (usize, usize),
+    patches: &mut Vec<T>,
+    first_row: usize,
+    sums: &mut [T],
+) {
+    let (channels, outs, out_columns) = (geometry.channels_in, geometry.channels_out, geometry.output[1]);
+    let (run, row_length) = (geometry.kernel[1] * channels, geometry.input[1] * channels);
+    let patch = geometry.kernel[0] * run;
+    patches.resize(out_columns * patch, T::zero());
+    let first = pixel(image, [out_row, 0], geometry.output) * outs;
+    let places = |row: usize, places: &mut [usize]| places[0] = first + row * outs;
+    let (weights, target) = (weights.right(), Target::Every { first: 0, stride: patch });
+    TapProduct { input: gradient, weights, n_rows: out_columns, places, target, finish: Finish::none() }
+        .run(patches, Threads::One);
+
+    // Columns whose patches lie in the image with all their pixels, which follow each other.
+    let is_whole = |out_column: &usize| {
+        let ends = [0, geometry.kernel[1] - 1].map(|tap| geometry.read_by(1, *out_column, tap));
+        geometry.dilation[1] == 1 && ends.iter().all(Option::is_some)
+    };
+    let begin = (0..out_columns).find(is_whole).unwrap_or(0);
+    let whole = begin..begin + (begin..out_columns).take_while(is_whole).count();
+    for tap_row in 0..geometry.kernel[0] {
+        let Some(row) = geometry.read_by(0, out_row, tap_row) else { continue };
+        let sums = &mut sums[(row - first_row) * row_length..][..row_length];
+        if !whole.is_empty() {
+            let to = (whole.start * geometry.stride[1] - geometry.padding[1]) * channels;
+            let runs = &patches[whole.start * patch + tap_row * run..];
+            add_runs(runs, patch, run, whole.len(), &mut sums[to..], geometry.stride[1] * channels);
+        }
+        for out_column in (0..out_columns).filter(|out_column| !whole.contains(out_column)) {
+            let run = patches[out_column * patch + tap_row * run..][..run].chunks_exact(channels);
+            for (tap, pixel) in run.enumerate() {
                 if let Some(column) = geometry.read_by(1, out_column, tap) {
-                    add(&mut input[column * channels..][..channels], run);
+                    let sums = &mut sums[column * channels..][..channels];
+                    sums.iter_mut().zip(pixel).for_each(|(sum, &part)| *sum += part);
                 }
             }
         }

@@ -9,9 +9,10 @@ use crate::element::Element;
 /// # Shapes
 /// - `input`: `[batch, rows, columns, channels]`; returns `[batch, output rows, output columns, channels]`
 pub(crate) fn max_pool<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<T> {
-    let row = geometry.output[1] * geometry.channels_in;
-    by_rows(geometry.batch * geometry.output[0], row, |nth, taps| {
-        read_by_row(geometry, nth, taps);
+    let read = Plane::read_by_outputs(geometry);
+    by_rows(geometry.batch * geometry.output[0], geometry.output[1] * geometry.channels_in, |nth, taps| {
+        let (image, row) = (nth / geometry.output[0], nth % geometry.output[0]);
+        read.push_row(image, row, taps);
         Largest(input)
     })
 }
@@ -21,19 +22,12 @@ pub(crate) fn max_pool<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<T> {
 /// # Shapes
 /// - returns `[batch, output rows, output columns, channels]`
 pub(crate) fn winners<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<T> {
-    let row = geometry.output[1] * geometry.channels_in;
-    by_rows(geometry.batch * geometry.output[0], row, |nth, taps| {
-        read_by_row(geometry, nth, taps);
+    let read = Plane::read_by_outputs(geometry);
+    by_rows(geometry.batch * geometry.output[0], geometry.output[1] * geometry.channels_in, |nth, taps| {
+        let (image, row) = (nth / geometry.output[0], nth % geometry.output[0]);
+        read.push_row(image, row, taps);
         Winner(input)
     })
-}
-
-/// What each pixel of a row of outputs reads.
-fn read_by_row(geometry: &Geometry, row: usize, taps: &mut TapsOfRow) {
-    for column in 0..geometry.output[1] {
-        let pixels = geometry.pixels_under(row * geometry.output[1] + column);
-        taps.push(pixels.map(|(tap, pixel)| (tap, pixel * geometry.channels_in)));
-    }
 }
 
 /// The gradient of [`max_pool`] to its input: all of it to each window's winner.
@@ -47,14 +41,60 @@ pub(crate) fn max_pool_gradient<T: Element>(
     gradient: &[T],
     rows: &[usize],
 ) -> Vec<T> {
-    let (channels, [in_rows, in_columns]) = (geometry.channels_in, geometry.input);
-    let image = pixel(1, [0, 0], geometry.output) * channels;
+    let [in_rows, in_columns] = geometry.input;
+    let image = pixel(1, [0, 0], geometry.output) * geometry.channels_in;
+    let readers = Plane::readers_of_inputs(geometry);
     // Each input pixel gathers from the windows above it, so that no two threads write to one place.
-    by_rows(rows.len() * in_rows, in_columns * channels, |nth, taps| {
+    by_rows(rows.len() * in_rows, in_columns * geometry.channels_in, |nth, taps| {
         let (pair, row) = (nth / in_rows, nth % in_rows);
-        for column in 0..in_columns {
-            taps.push(geometry.windows_over([row, column]).map(|(tap, window)| (tap, window * channels)));
-        }
+        readers.push_row(0, row, taps);
         Gather { winners: &winners[rows[pair] * image..][..image], gradient: &gradient[pair * image..][..image] }
     })
+}
+
+/// What every pixel of one side of the windows has to do with on the other.
+struct Plane<'a> {
+    geometry: &'a Geometry,
+    /// Rows and columns of the other side.
+    other: [usize; 2],
+    /// For each place along an axis the taps that lead from there to the other side, and where to.
+    along: [Vec<Vec<(usize, usize)>>; 2],
+}
+
+impl<'a> Plane<'a> {
+    /// Under each output the inputs.
+    fn read_by_outputs(geometry: &'a Geometry) -> Self {
+        Plane::new(geometry, geometry.output, geometry.input, |axis, output, tap| geometry.read_by(axis, output, tap))
+    }
+
+    /// Over each input the outputs.
+    fn readers_of_inputs(geometry: &'a Geometry) -> Self {
+        Plane::new(geometry, geometry.input, geometry.output, |axis, input, tap| geometry.reader(axis, input, tap))
+    }
+
+    fn new(
+        geometry: &'a Geometry,
+        own: [usize; 2],
+        other: [usize; 2],
+        through: impl Fn(usize, usize, usize) -> Option<usize>,
+    ) -> Self {
+        let taps = |axis: usize, place: usize| {
+            (0..geometry.kernel[axis]).filter_map(|tap| Some((tap, through(axis, place, tap)?))).collect()
+        };
+        let along = [0, 1].map(|axis| (0..own[axis]).map(|place| taps(axis, place)).collect());
+        Plane { geometry, other, along }
+    }
+
+    /// The taps of a row of an image.
+    fn push_row(&self, image: usize, row: usize, taps: &mut TapsOfRow) {
+        let Geometry { kernel, channels_in, .. } = *self.geometry;
+        let of_row = &self.along[0][row];
+        for of_column in &self.along[1] {
+            taps.push(of_row.iter().flat_map(|&(tap_row, row)| {
+                of_column.iter().map(move |&(tap_column, column)| {
+                    (tap_row * kernel[1] + tap_column, pixel(image, [row, column], self.other) * channels_in)
+                })
+            }));
+        }
+    }
 }

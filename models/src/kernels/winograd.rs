@@ -102,20 +102,24 @@ impl<T: Element> WinogradWeights<T> {
             pairs.enumerate().map(|(nth, output)| RowOfTiles::new(geometry, nth, output)).collect();
         let (together, threads) = rows_together(geometry);
         let of_group = together * columns.div_ceil(2) * geometry.channels_in * outs * POINTS;
-        let groups_at_once = match threads {
-            Threads::One => (pause::MULTIPLICATIONS / of_group).max(rayon::current_num_threads()),
-            Threads::All => 1,
-        };
-        let mut room = Room::default();
-        for rows in rows_of_tiles.chunks_mut(groups_at_once * together) {
-            match threads {
-                Threads::One => rows.par_chunks_mut(together).for_each_init(Room::default, |room, rows| {
-                    self.convolve_rows(geometry, input, rows, finish, (room, threads));
-                }),
-                Threads::All => self.convolve_rows(geometry, input, rows, finish, (&mut room, threads)),
+        match threads {
+            Threads::One => {
+                let n_threads = rayon::current_num_threads();
+                let n_groups =
+                    rows_of_tiles.len().div_ceil(together).next_multiple_of(n_threads).min(rows_of_tiles.len());
+                let mut groups = in_parts(&mut rows_of_tiles, n_groups);
+                for groups in groups.chunks_mut((pause::MULTIPLICATIONS / of_group).max(n_threads)) {
+                    groups.par_iter_mut().for_each_init(Room::default, |room, rows| {
+                        self.convolve_rows(geometry, input, rows, finish, (room, threads));
+                    });
+                    pause::point();
+                }
             }
-            if threads == Threads::One {
-                pause::point();
+            Threads::All => {
+                let mut room = Room::default();
+                for rows in rows_of_tiles.chunks_mut(together) {
+                    self.convolve_rows(geometry, input, rows, finish, (&mut room, threads));
+                }
             }
         }
         // SAFETY: the rows of tiles cover all pixels, and each writes all of its own.
@@ -225,13 +229,24 @@ impl<T> Default for Room<T> {
 }
 
 impl<T: Element> Room<T> {
-    /// So much of either; the first group is the largest.
+    /// So much of either.
     fn of(&mut self, input: usize, output: usize) -> (&mut [MaybeUninit<T>], &mut [MaybeUninit<T>]) {
-        if self.of_input.is_empty() {
+        if self.of_input.len() < input || self.of_output.len() < output {
             (self.of_input, self.of_output) = (unwritten(input), unwritten(output));
         }
         (&mut self.of_input[..input], &mut self.of_output[..output])
     }
+}
+
+/// Some things in so many parts of about as many each.
+fn in_parts<R>(mut rest: &mut [R], n_parts: usize) -> Vec<&mut [R]> {
+    let part = |nth: usize| {
+        let all = std::mem::take(&mut rest);
+        let (part, after) = all.split_at_mut(all.len() / (n_parts - nth));
+        rest = after;
+        part
+    };
+    (0..n_parts).map(part).collect()
 }
 
 /// Rows of tiles that are transformed together.
@@ -319,6 +334,27 @@ mod tests {
             let found = difference::<f64>(&geometry(input, [9, 17], padding));
             assert!(found < 1e-13, "{input:?} {padding:?}: {found}");
         }
+    }
+
+    #[test]
+    fn tiles_in_groups_of_one_thread_and_of_all_equal_the_products_over_taps() {
+        for (input, channels, threads) in [
+            ([45, 61], [8, 33], Threads::One),
+            ([13, 9], [144, 128], Threads::All),
+            ([60, 70], [300, 64], Threads::All),
+        ] {
+            let geometry = geometry(input, channels, [1, 1]);
+            assert_eq!(rows_together(&geometry).1, threads);
+            let found = difference::<f64>(&geometry);
+            assert!(found < 1e-13, "{input:?} {channels:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn parts_are_about_as_long() {
+        let lengths = |n: usize, n_parts| in_parts(&mut vec![(); n], n_parts).iter().map(|part| part.len()).collect();
+        let all: [Vec<usize>; 3] = [lengths(14, 4), lengths(3, 3), lengths(7, 2)];
+        assert_eq!(all, [vec![3, 3, 4, 4], vec![1, 1, 1], vec![3, 4]]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::broadcasting::for_each_run;
 use crate::kernels::vectorized::elementwise::combined;
+use crate::kernels::vectorized::finish::Clamp;
 use crate::kernels::zeros;
 use crate::value::{Layout, Value};
 use candle_core::{DType, Device, Tensor};
@@ -316,10 +317,8 @@ impl Operator for Arithmetic {
         let add = || {
             let (left, right) = self.operands(inputs)?;
             with_element!(inputs[0].dtype(), T => {
-                let (low, high) = (T::of(low), T::of(high));
-                // What is not a number stays none.
-                let clamp = |sum: T| if sum < low { low } else if sum > high { high } else { sum };
-                Ok(vec![combine::<T>(&left, &right, |l, r| clamp(l + r))?])
+                let clamp = Clamp { low: T::of(low), high: T::of(high) };
+                Ok(vec![combine::<T>(&left, &right, |l, r| clamp.of(l + r))?])
             })
         };
         Some(add())

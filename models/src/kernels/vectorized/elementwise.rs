@@ -80,6 +80,39 @@ impl<T: Element, F: Fn(T, T) -> T> Loop<T> for Combine<'_, T, F> {
     }
 }
 
+/// Adds `n_runs` runs of numbers, which lie `stride` apart, to places that lie `step` apart.
+pub(crate) fn add_runs<T: Element>(
+    runs: &[T],
+    stride: usize,
+    length: usize,
+    n_runs: usize,
+    sums: &mut [T],
+    step: usize,
+) {
+    // SAFETY: the loop reads and writes slices alone.
+    unsafe { T::vectorized(AddRuns { runs, stride, length, n_runs, sums, step }) }
+}
+
+struct AddRuns<'a, T> {
+    runs: &'a [T],
+    stride: usize,
+    length: usize,
+    n_runs: usize,
+    sums: &'a mut [T],
+    step: usize,
+}
+
+impl<T: Element> Loop<T> for AddRuns<'_, T> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Number = T>>(self) {
+        for nth in 0..self.n_runs {
+            let run = &self.runs[nth * self.stride..][..self.length];
+            let sums = &mut self.sums[nth * self.step..][..self.length];
+            sums.iter_mut().zip(run).for_each(|(sum, &number)| *sum += number);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +128,13 @@ mod tests {
         }
         assert_eq!(mapped(&sums, |number| -number), sums.iter().map(|number| -number).collect::<Vec<_>>());
         assert!(combined(&left, &[], &[], |left, _| left).is_empty());
+    }
+
+    #[test]
+    fn runs_overlap_where_they_are_added() {
+        let mut sums = [1.0f32; 6];
+        add_runs(&[1.0, 2.0, 3.0, 0.0, 10.0, 20.0, 30.0, 0.0], 4, 3, 2, &mut sums, 2);
+        assert_eq!(sums, [2.0, 3.0, 14.0, 21.0, 31.0, 1.0]);
     }
 
     #[test]

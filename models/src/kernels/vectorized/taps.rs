@@ -711,18 +711,28 @@ impl<T: Element> Tile<'_, T> {
                 }
                 return;
             }
-            // Nothing but stores follows the registers: were they indexed in a loop that is not unrolled, all sums would
-            // live in memory.
+            let (low, high) = (L::splat(self.finish.clamp.low), L::splat(self.finish.clamp.high));
             let is_whole = self.n_columns == N * L::WIDTH;
+            // Every way on has its own loops, all unrolled, with nothing but stores of the registers: were one of them
+            // shared or indexed, all sums would live in memory.
+            if let Some(gate) = self.finish.gate.filter(|_| is_whole) {
+                let (lowest, highest) = (L::splat(gate.bounds.low), L::splat(gate.bounds.high));
+                for row in 0..ROWS {
+                    let target = self.targets.get_unchecked(row).add(self.first);
+                    let values = self.gates.get_unchecked(row).as_ptr().add(self.first);
+                    for v in 0..N {
+                        let sum = L::at_most(L::at_least(sums[row][v], low), high);
+                        let values = L::load(values.add(v * L::WIDTH));
+                        L::store(target.add(v * L::WIDTH), L::where_between(sum, values, lowest, highest));
+                    }
+                }
+                return;
+            }
             let mut beside = [[T::zero(); WIDEST]; ROWS];
             for row in 0..ROWS {
                 let target = if is_whole { self.targets[row].add(self.first) } else { beside[row].as_mut_ptr() };
-                let gate = if is_whole { self.finish.gate } else { None };
-                let gate = gate.map(|gate| (self.gates.get_unchecked(row).as_ptr().add(self.first), gate.bounds));
                 for v in 0..N {
-                    let gate = gate.map(|(values, bounds)| (values.add(v * L::WIDTH), bounds));
-                    let sum = Finish::of_register::<L>(self.finish.clamp, gate, sums[row][v]);
-                    L::store(target.add(v * L::WIDTH), sum);
+                    L::store(target.add(v * L::WIDTH), L::at_most(L::at_least(sums[row][v], low), high));
                 }
             }
             if !is_whole {
