@@ -174,8 +174,9 @@ fn config(options: &Options, threads: usize, socket: &Path, data_dir: &Path) -> 
 /// A hash of this very program, so that two builds of one version differ.
 fn build_id() -> anyhow::Result<String> {
     let program = std::env::current_exe().context("cannot find this program's file")?;
-    let bytes = std::fs::read(&program).with_context(|| format!("cannot read `{}`", program.display()))?;
-    Ok(blake3::hash(&bytes).to_hex()[..16].to_owned())
+    let bytes = files::map_limited(&program.to_string_lossy(), "program", u64::MAX)
+        .map_err(|error| anyhow::anyhow!("cannot read this program's file: {error}"))?;
+    Ok(files::hash_of(&bytes)[..16].to_owned())
 }
 
 fn init_logs(format: LogFormat) {
