@@ -11,8 +11,7 @@ use crate::element::Element;
 pub(crate) fn max_pool<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<T> {
     let read = Plane::read_by_outputs(geometry);
     by_rows(geometry.batch * geometry.output[0], geometry.output[1] * geometry.channels_in, |nth, taps| {
-        let (image, row) = (nth / geometry.output[0], nth % geometry.output[0]);
-        read.push_row(image, row, taps);
+        read.push_row(nth, taps);
         Largest(input)
     })
 }
@@ -24,8 +23,7 @@ pub(crate) fn max_pool<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<T> {
 pub(crate) fn winners<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<T> {
     let read = Plane::read_by_outputs(geometry);
     by_rows(geometry.batch * geometry.output[0], geometry.output[1] * geometry.channels_in, |nth, taps| {
-        let (image, row) = (nth / geometry.output[0], nth % geometry.output[0]);
-        read.push_row(image, row, taps);
+        read.push_row(nth, taps);
         Winner(input)
     })
 }
@@ -46,8 +44,8 @@ pub(crate) fn max_pool_gradient<T: Element>(
     let readers = Plane::readers_of_inputs(geometry);
     // Each input pixel gathers from the windows above it, so that no two threads write to one place.
     by_rows(rows.len() * in_rows, in_columns * geometry.channels_in, |nth, taps| {
-        let (pair, row) = (nth / in_rows, nth % in_rows);
-        readers.push_row(0, row, taps);
+        let pair = nth / in_rows;
+        readers.push_row(nth % in_rows, taps);
         Gather { winners: &winners[rows[pair] * image..][..image], gradient: &gradient[pair * image..][..image] }
     })
 }
@@ -85,9 +83,10 @@ impl<'a> Plane<'a> {
         Plane { geometry, other, along }
     }
 
-    /// The taps of a row of an image.
-    fn push_row(&self, image: usize, row: usize, taps: &mut TapsOfRow) {
+    /// The taps of the `nth` row of a batch.
+    fn push_row(&self, nth: usize, taps: &mut TapsOfRow) {
         let Geometry { kernel, channels_in, .. } = *self.geometry;
+        let (image, row) = (nth / self.along[0].len(), nth % self.along[0].len());
         let of_row = &self.along[0][row];
         for of_column in &self.along[1] {
             taps.push(of_row.iter().flat_map(|&(tap_row, row)| {
