@@ -1,9 +1,10 @@
 //! `introspect` as it is typed, with the real daemon behind it.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
+use serde_json::{Value, json};
 use tests::{binary, cached, folder};
 
 /// A folder with a daemon of its own, ended when dropped.
@@ -112,25 +113,89 @@ fn queries_come_from_files_and_standard_input_and_results_as_json() {
     assert_eq!(last(&from_file), last(&from_pipe));
 }
 
+/// An editor at the bridge's other end.
+struct Editor {
+    bridge: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Editor {
+    fn at(shell: &Shell) -> Editor {
+        let mut bridge = shell.introspect(&["stdio"]);
+        bridge.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut bridge = bridge.spawn().unwrap();
+        let (to, from) = (bridge.stdin.take().unwrap(), BufReader::new(bridge.stdout.take().unwrap()));
+        Editor { bridge, to, from }
+    }
+
+    fn tell(&mut self, method: &str, params: &Value) {
+        let message = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string();
+        write!(self.to, "Content-Length: {}\r\n\r\n{message}", message.len()).unwrap();
+    }
+
+    /// Asks, and takes the next message for the answer.
+    fn ask(&mut self, method: &str, params: &Value) -> Value {
+        self.tell(method, params);
+        let answer = self.hear();
+        assert_eq!(answer["id"], 7, "{answer}");
+        answer
+    }
+
+    /// The next message.
+    fn hear(&mut self) -> Value {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(self.from.read_line(&mut head).unwrap() > 0, "the bridge ended: {head}");
+        }
+        let length = head.to_lowercase().trim().strip_prefix("content-length: ").expect("a length").parse().unwrap();
+        let mut body = vec![0; length];
+        self.from.read_exact(&mut body).unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+}
+
 #[test]
 fn an_editor_speaks_through_the_bridge() {
     let shell = Shell::new();
-    let mut bridge = shell
-        .introspect(&["stdio"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let message = r#"{"jsonrpc":"2.0","id":7,"method":"server.info"}"#;
-    let mut stdin = bridge.stdin.take().unwrap();
-    write!(stdin, "Content-Length: {}\r\n\r\n{message}", message.len()).unwrap();
-    drop(stdin);
-    let output = String::from_utf8(bridge.wait_with_output().unwrap().stdout).unwrap();
-    let (head, body) = output.split_once("\r\n\r\n").expect("an answer is framed");
-    assert!(head.to_lowercase().starts_with("content-length: "));
-    let answer: serde_json::Value = serde_json::from_str(body).unwrap();
-    assert_eq!((&answer["id"], answer["result"]["devices"][0]["name"].as_str()), (&serde_json::json!(7), Some("cpu")));
+    let mut editor = Editor::at(&shell);
+    assert_eq!(editor.ask("server.info", &json!({}))["result"]["devices"][0]["name"], "cpu");
+    drop(editor.to);
+    assert!(editor.bridge.wait().unwrap().success());
+}
+
+#[test]
+fn an_editor_is_told_how_far_a_job_is() {
+    let shell = Shell::new();
+    shell.prints(&golden("vgg-a"));
+    let mut editor = Editor::at(&shell);
+    let unknown = editor.ask("job.subscribe", &json!({"job": "j99"}));
+    assert!(unknown["error"]["message"].as_str().unwrap().contains("no job `j99`"), "{unknown}");
+
+    let objective = json!({"kind": "logit", "class": 0});
+    let params = json!({"model": "small", "objective": objective, "steps": 100_000, "background": true});
+    let begun = editor.ask("visualization.maximize", &params);
+    let job = begun["result"]["job"].as_str().unwrap_or_else(|| panic!("{begun}"));
+    let subscription = editor.ask("job.subscribe", &json!({"job": job, "partial": false}))["result"].clone();
+    let mut done = Vec::new();
+    while done.len() < 3 {
+        let told = editor.hear();
+        assert_eq!((&told["method"], &told["params"]["subscription"]), (&json!("job.progress"), &subscription));
+        done.push(told["params"]["result"]["progress"]["done"].as_u64().unwrap_or(0));
+    }
+    assert!(done.is_sorted() && done[2] > done[0], "{done:?}");
+
+    editor.tell("job.cancel", &json!({"job": job}));
+    // The answer comes among what is told.
+    let (mut is_answered, mut has_ended) = (false, false);
+    while !is_answered || !has_ended {
+        let heard = editor.hear();
+        is_answered |= heard["result"]["cancelled"] == true;
+        has_ended |= heard["params"]["result"]["state"] == "cancelled";
+    }
+    assert_eq!(editor.ask("job.unsubscribe", &json!({"subscription": subscription}))["result"], false);
+    drop(editor.to);
+    assert!(editor.bridge.wait().unwrap().success());
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //! behind: each message is forwarded as a POST of its own, so that answers come as they are ready.
 //!
 //! `cancel` and `$/cancelRequest` are answered here, since the daemon sees each request on another connection: closing
-//! that connection is what cancels it.
+//! that connection is what cancels it. So are subscriptions to jobs (`subscriptions.rs`).
+
+mod subscriptions;
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
@@ -11,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use client_protocol::{ErrorKind, ErrorObject};
 use serde_json::{Value, json};
 
+use self::subscriptions::Subscriptions;
 use crate::connection::{ConnectionError, HttpConnection, Stream};
 use crate::session::Reach;
 
@@ -26,6 +29,7 @@ pub(crate) fn bridge(reach: &Reach, input: &mut dyn BufRead, output: Box<dyn Wri
         output: Mutex::new(output),
         running: Mutex::new(HashMap::new()),
         idle: Mutex::new(Vec::new()),
+        subscriptions: Subscriptions::default(),
     });
     let mut threads = Vec::new();
     while let Some(message) = read_message(input)? {
@@ -35,14 +39,22 @@ pub(crate) fn bridge(reach: &Reach, input: &mut dyn BufRead, output: Box<dyn Wri
             shared.cancel(&parsed, &cancelled);
             continue;
         }
+        if parsed["method"] == "job.unsubscribe" {
+            shared.unsubscribe(&parsed);
+            continue;
+        }
+        if parsed["method"] == "job.subscribe" {
+            let shared = Arc::clone(&shared);
+            threads.push(spawned(move || shared.subscribe(&parsed))?);
+            continue;
+        }
         // Known before the thread runs, so that a cancel right behind the request finds it.
         let id = parsed.get("id").map(Value::to_string);
         if let Some(id) = &id {
             locked(&shared.running).insert(id.clone(), Running::default());
         }
         let shared = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().spawn(move || shared.forward(&message, &parsed, id.as_deref()));
-        threads.push(thread.map_err(|error| format!("could not start a thread: {error}"))?);
+        threads.push(spawned(move || shared.forward(&message, &parsed, id.as_deref()))?);
     }
     for thread in threads {
         // A thread that panicked has said so on standard error.
@@ -51,12 +63,17 @@ pub(crate) fn bridge(reach: &Reach, input: &mut dyn BufRead, output: Box<dyn Wri
     Ok(())
 }
 
+fn spawned(work: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, String> {
+    std::thread::Builder::new().spawn(work).map_err(|error| format!("could not start a thread: {error}"))
+}
+
 /// What all threads use.
 struct Shared {
     reach: Reach,
     output: Mutex<Box<dyn Write + Send>>,
     running: Mutex<HashMap<String, Running>>,
     idle: Mutex<Vec<HttpConnection>>,
+    subscriptions: Subscriptions,
 }
 
 /// A request that is not answered yet.
