@@ -101,7 +101,12 @@ async fn work(
         Lane::Compute => {
             let worker = state.clone();
             let token_of_work = token.clone();
-            state.compute.run(urgency, &token, move || (handler.answer)(&worker, params, &token_of_work)).await
+            let work = move || {
+                let answer = (handler.answer)(&worker, params, &token_of_work);
+                worker.changed_weights.keep_within_budget(worker.models().all());
+                answer
+            };
+            state.compute.run(urgency, &token, work).await
         }
     }
 }

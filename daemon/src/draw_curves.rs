@@ -2,7 +2,7 @@
 
 use client_protocol::metric::FlippingCurve;
 use client_protocol::sanity::{CurveStep, SimilarityMetric};
-use client_protocol::{ErrorObject, Picture, PictureRequest};
+use client_protocol::{ErrorObject, Picture, PictureRequest, ScoreOf};
 use introspection::similarity::View;
 use pictures::{Axis, Curve, LayerCurve, Map};
 
@@ -39,10 +39,11 @@ fn name(metric: SimilarityMetric) -> &'static str {
     }
 }
 
-/// Scores over the share that is flipped, a curve for each input.
+/// Scores of a kind over the share that is flipped, a curve for each input.
 pub(crate) fn of_flipping(
     request: Option<&PictureRequest>,
     curves: &[FlippingCurve],
+    score: ScoreOf,
     title: &str,
 ) -> Result<Option<Picture>, ErrorObject> {
     let Some(request) = request else { return Ok(None) };
@@ -55,7 +56,13 @@ pub(crate) fn of_flipping(
         values: curve.scores.iter().map(|score| *score as f32).collect(),
     };
     let curves: Vec<Curve> = curves.iter().enumerate().map(of_input).collect();
-    drawn(pictures::curves(&curves, &axis, "score", &options), &options)
+    let score = match score {
+        ScoreOf::Logit => "score",
+        ScoreOf::LogProbability => "logarithm of the probability",
+        ScoreOf::Probability => "probability",
+        ScoreOf::Output => "output",
+    };
+    drawn(pictures::curves(&curves, &axis, score, &options), &options)
 }
 
 /// Maps of two networks, without their signs, those of one input beside each other.

@@ -11,6 +11,7 @@ use models::operators::AxisKind;
 use models::speech::Alphabet;
 use models::{Dim, Graph, NodeIdx, Outlet, ReceptiveField};
 
+use crate::changed_weights::LastAsked;
 use crate::errors;
 
 /// A network with its description.
@@ -33,6 +34,8 @@ pub(crate) struct HeldModel {
     pub(crate) receptive_fields: Vec<Option<Vec<ReceptiveField>>>,
     /// Where Grad-CAM is read unless a layer is named; every trace keeps it.
     pub(crate) grad_cam_layer: Option<Outlet>,
+    /// When relevance was last asked of it, whose rules change weights.
+    pub(crate) relevance_asked: LastAsked,
     /// The smallest and largest number of an input, where the description says.
     pub(crate) value_range: Option<[f32; 2]>,
     /// Where the steps of its input lie in time, where that is known.
@@ -78,6 +81,7 @@ impl HeldModel {
             output_axes,
             axes,
             receptive_fields,
+            relevance_asked: LastAsked::default(),
             value_range: None,
             sound_scale,
         })
@@ -94,6 +98,7 @@ impl HeldModel {
             output_axes: self.output_axes,
             axes: self.axes.clone(),
             receptive_fields: self.receptive_fields.clone(),
+            relevance_asked: LastAsked::default(),
             value_range: self.value_range,
             sound_scale: self.sound_scale.clone(),
             alphabet: self.alphabet.clone(),

@@ -5,6 +5,7 @@
 
 mod answer;
 mod ascents;
+mod changed_weights;
 mod compute_queue;
 mod draw;
 mod draw_curves;
@@ -167,6 +168,7 @@ fn config(options: &Options, threads: usize, socket: &Path, data_dir: &Path) -> 
             image_pixels: IMAGE_PIXELS,
         },
         input_bytes: options.input_bytes,
+        changed_weight_bytes: options.changed_weight_bytes,
         job_bytes: JOB_BYTES,
     })
 }

@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Inputs that are kept
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub(crate) input_bytes: usize,
+    /// Weights changed for rules of relevance that are kept
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub(crate) changed_weight_bytes: usize,
     /// Memory that one query may need
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 30)]
     pub(crate) query_bytes: usize,

@@ -10,6 +10,7 @@ use models::speech::{Dictionary, LanguageModel};
 use models::{Graph, zoo};
 
 use crate::ascents::Ascents;
+use crate::changed_weights::ChangedWeights;
 use crate::compute_queue::ComputeQueue;
 use crate::errors;
 use crate::held_corpus::Corpora;
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) limits: client_protocol::server::Limits,
     /// Bytes of inputs that are held.
     pub(crate) input_bytes: usize,
+    /// Bytes of weights changed for rules of relevance that are kept.
+    pub(crate) changed_weight_bytes: usize,
     /// Bytes of job results that are kept.
     pub(crate) job_bytes: usize,
 }
@@ -48,6 +51,7 @@ pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) started: Instant,
     pub(crate) traces: TraceCache,
+    pub(crate) changed_weights: ChangedWeights,
     pub(crate) compute: ComputeQueue,
     pub(crate) jobs: Arc<Jobs>,
     /// Where ascents of `visualization.maximize` stand, to go on from there.
@@ -84,6 +88,7 @@ impl State {
         Ok(State {
             started: Instant::now(),
             traces: TraceCache::new(config.limits.trace_bytes, expected.clone()),
+            changed_weights: ChangedWeights::new(config.changed_weight_bytes),
             compute: ComputeQueue::start("cpu", config.limits.waiting_queries, expected)?,
             jobs: Arc::new(Jobs::new(config.job_bytes)),
             ascents: Ascents::new(ASCENT_BYTES),

@@ -165,6 +165,16 @@ impl Graph {
         self.nodes.iter().map(|node| node.operator.prepared_bytes()).sum()
     }
 
+    /// Bytes of weights changed for rules of a backward walk, which are among [`Graph::prepared_bytes`].
+    pub fn reweighted_bytes(&self) -> usize {
+        self.nodes.iter().map(|node| node.operator.reweighted_bytes()).sum()
+    }
+
+    /// Lets them go; a walk that needs them makes them anew.
+    pub fn release_reweighted(&self) {
+        self.nodes.iter().for_each(|node| node.operator.release_reweighted());
+    }
+
     /// For each node the nodes that read it.
     pub fn consumers(&self) -> Vec<Vec<NodeIdx>> {
         let mut consumers = vec![Vec::new(); self.nodes.len()];

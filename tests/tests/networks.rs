@@ -50,3 +50,9 @@ fn layer_norms_and_gelu_among_convolutions() {
 fn several_inputs_and_outputs() {
     check("two-inputs");
 }
+
+#[test]
+fn a_class_token_before_patches_and_attention_as_einsum() {
+    check("vit");
+    check("einsum");
+}

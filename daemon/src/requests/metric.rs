@@ -86,7 +86,7 @@ pub(crate) fn pixel_flipping(
     let settings =
         subject.settings([("features_per_step", per_step), ("flip_to", shown(flip_to)), ("follow", json!(follow))])?;
     let title = format!("pixel flipping by {}", attribution.method.0);
-    let picture = draw_curves::of_flipping(picture.as_ref(), &curves, &title)?;
+    let picture = draw_curves::of_flipping(picture.as_ref(), &curves, *follow, &title)?;
     let area = curves.iter().map(|curve| curve.area).sum::<f64>() / curves.len() as f64;
     let notes = subject.notes()?;
     Ok(PixelFlipping { curve: subject.one_or_many(curves), area, target: subject.targets(), settings, notes, picture })

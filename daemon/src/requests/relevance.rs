@@ -67,6 +67,7 @@ pub(super) fn deep_taylor<'a>(model: &HeldModel, params: &'a DeepTaylorParams) -
 
 fn explain<'a>(rules: RuleTable, start: introspection::RelevanceStart, crop: bool) -> Explain<'a> {
     Box::new(move |model: &HeldModel, asked: &AskedInput, question: &introspection::Question<'_>| {
+        model.relevance_asked.note();
         let relevance =
             relevance_of(question, &rules, start).map_err(|error| errors::of_introspection(error, &model.graph))?;
         let map = read(model, asked, question, crop, relevance.arrived)?;

@@ -42,8 +42,9 @@ pub(crate) fn stats(state: &Arc<State>, _: NoParams, _: &Token) -> Result<Stats,
         evictions: 0,
     };
     let models = state.models();
+    let changed_weights = state.changed_weights.stats(models.all());
     let model_bytes: usize = models.all().iter().map(|model| model.bytes()).sum();
-    let models = plain("models", models.all().len(), model_bytes, None);
+    let models = plain("models", models.all().len(), model_bytes.saturating_sub(changed_weights.bytes), None);
     let held = state.inputs();
     let inputs = plain("inputs", held.all().len(), held.bytes(), Some(state.config.input_bytes));
     drop(held);
@@ -55,10 +56,10 @@ pub(crate) fn stats(state: &Arc<State>, _: NoParams, _: &Token) -> Result<Stats,
         queue: Queue { waiting: state.compute.waiting(), running: state.compute.running() },
         jobs: state.jobs.len(),
         memory: Memory {
-            accounted_bytes: models.bytes + inputs.bytes + traces.bytes,
+            accounted_bytes: models.bytes + changed_weights.bytes + inputs.bytes + traces.bytes,
             resident_bytes: resident_bytes(),
         },
-        caches: vec![models, inputs, traces],
+        caches: vec![models, inputs, traces, changed_weights],
         answered: counters.answered.load(Ordering::Relaxed),
         failed: counters.failed.load(Ordering::Relaxed),
         uptime_s: state.started.elapsed().as_secs_f64(),

@@ -209,6 +209,15 @@ impl Operator for OnDevice {
         Some(passed())
     }
 
+    fn reweighted_bytes(&self) -> usize {
+        self.operator.reweighted_bytes() + self.reweighted.bytes()
+    }
+
+    fn release_reweighted(&self) {
+        self.operator.release_reweighted();
+        self.reweighted.release();
+    }
+
     fn reweighted(&self, weights: Reweighting, bias: Option<Reweighting>) -> Option<Result<Arc<dyn Operator>>> {
         let changed = match self.operator.reweighted(weights, bias)? {
             Ok(changed) => changed,

@@ -327,6 +327,14 @@ impl Operator for Convolution {
         self.prepared.bytes()
     }
 
+    fn reweighted_bytes(&self) -> usize {
+        self.prepared.reweighted.bytes()
+    }
+
+    fn release_reweighted(&self) {
+        self.prepared.reweighted.release();
+    }
+
     fn reweighted(&self, weights: Reweighting, bias: Option<Reweighting>) -> Option<Result<Arc<dyn Operator>>> {
         let params = &self.params;
         let keeps_bias = params.bias.is_none() || bias == Some(Reweighting::ORIGINAL);

@@ -167,6 +167,14 @@ impl Operator for Dense {
         self.reweighted.bytes()
     }
 
+    fn reweighted_bytes(&self) -> usize {
+        self.reweighted.bytes()
+    }
+
+    fn release_reweighted(&self) {
+        self.reweighted.release();
+    }
+
     fn reweighted(&self, weights: Reweighting, bias: Option<Reweighting>) -> Option<Result<Arc<dyn Operator>>> {
         let keeps_bias = self.bias.is_none() || bias == Some(Reweighting::ORIGINAL);
         if keeps_bias && weights == Reweighting::ORIGINAL {

@@ -22,6 +22,7 @@ mod concat;
 mod convolution;
 mod dense;
 mod dropout;
+mod extend;
 mod flatten;
 mod gather;
 mod group_norm;
@@ -57,6 +58,7 @@ pub use concat::Concat;
 pub use convolution::{Convolution, ConvolutionParams};
 pub use dense::Dense;
 pub use dropout::Dropout;
+pub use extend::Extend;
 pub use flatten::Flatten;
 pub use gather::{Gather, Slice};
 pub use group_norm::GroupNorm;
@@ -316,6 +318,14 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
     fn reweighted(&self, _weights: Reweighting, _bias: Option<Reweighting>) -> Option<Result<Arc<dyn Operator>>> {
         None
     }
+
+    /// Bytes of the reweighted forms that it keeps; they are among [`Operator::prepared_bytes`].
+    fn reweighted_bytes(&self) -> usize {
+        0
+    }
+
+    /// Lets the reweighted forms go; whoever asks for one again waits until it is made anew.
+    fn release_reweighted(&self) {}
 
     /// What it learned, by name.
     fn parameters(&self) -> Vec<(&'static str, &Tensor)> {

@@ -76,6 +76,11 @@ impl<O: Operator> Reweighted<O> {
         Ok(made)
     }
 
+    /// Lets all forms go.
+    pub(crate) fn release(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Bytes of all forms, packed weights among them.
     pub(crate) fn bytes(&self) -> usize {
         let forms = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -151,6 +151,14 @@ impl Operator for TransposedConvolution {
         Backward::only(passed)
     }
 
+    fn reweighted_bytes(&self) -> usize {
+        self.reweighted.bytes()
+    }
+
+    fn release_reweighted(&self) {
+        self.reweighted.release();
+    }
+
     fn reweighted(&self, weights: Reweighting, bias: Option<Reweighting>) -> Option<Result<Arc<dyn Operator>>> {
         let make = || {
             let of_bias = bias.zip(self.bias.as_ref()).map(|(change, bias)| change.of_tensor(bias)).transpose()?;

@@ -9,6 +9,7 @@ mod attributes;
 mod axes;
 mod choices;
 mod convert;
+mod einsum;
 mod folding;
 mod functions;
 mod norms;
@@ -57,6 +58,8 @@ pub fn load(bytes: &[u8], siblings: &dyn Siblings) -> Result<Graph, LoadError> {
         return Err(LoadError::UnsupportedFormat("the file holds sparse weights; only dense ones are read".to_owned()));
     }
     let nodes = functions::written_out(std::mem::take(&mut graph.node), &model.functions, opset)?;
+    let is_stored = |name: &str| graph.initializer.iter().any(|stored| stored.name == name);
+    let nodes = einsum::written_out(nodes, &is_stored);
     let (nodes, needed) = needed(nodes, &graph);
     let initializers = std::mem::take(&mut graph.initializer);
     let inputs = declared_inputs(&graph, &initializers)?;

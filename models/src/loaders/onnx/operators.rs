@@ -4,16 +4,18 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
+
 use super::arrays::{from_start, is_float, reshaped, whole};
 use super::axes::{FileAxes, Reshaped};
 use super::folding::{Known, N_SCENARIOS, Scenarios};
-use super::reading::{Read, Reading, layer_name};
+use super::reading::{Read, Reading, layer_name, tensor};
 use crate::error::ModelError;
 use crate::loaders::LoadError;
 use crate::operators::{
-    Activation, Arithmetic, ArithmeticFunction, AveragePool, Comparison, Concat, Dense, Flatten, Identity, Largest,
-    LogSoftmax, MaxPool, Mean, Operand, Operator, PointwiseFunction, Prelu, Reshape, Softmax, Squeeze, Transpose,
-    Unsqueeze,
+    Activation, Arithmetic, ArithmeticFunction, AveragePool, Comparison, Concat, Dense, Extend, Flatten, Identity,
+    Largest, LogSoftmax, MaxPool, Mean, Operand, Operator, PointwiseFunction, Prelu, Reshape, Softmax, Squeeze,
+    Transpose, Unsqueeze,
 };
 
 /// Operators that are evaluated on what a network computes; more are folded, see `folding`.
@@ -220,11 +222,7 @@ impl Reading<'_> {
             "Transpose" => self.transpose(),
             "Squeeze" => self.squeeze(),
             "Unsqueeze" => self.unsqueeze(),
-            "Concat" => {
-                let all: Vec<usize> = (0..self.inputs.len()).collect();
-                self.check_same_axes(&all)?;
-                layer(Concat { axis: self.axis(attributes.int("axis", 1))? as isize }, &all)
-            }
+            "Concat" => self.concat(),
             "Reshape" => self.reshape(),
             "Pad" => self.pad(),
             operator => Err(self.unsupported(format!("{operator} of computed values"))),
@@ -284,6 +282,56 @@ impl Reading<'_> {
         let of_file = self.axes()?;
         let behind = if keep_dims { of_file.clone() } else { of_file.without(&axes) };
         Ok(Converted { axes: Some(behind), ..layer(over(&ours, keep_dims), &[0])? })
+    }
+
+    /// Branches side by side, or one of them with constants before and behind.
+    fn concat(&self) -> Result<Converted, LoadError> {
+        let asked = self.attributes.int("axis", 1);
+        let computed: Vec<usize> = (0..self.inputs.len()).filter(|&nth| self.axes_of(nth).is_some()).collect();
+        if computed.len() == self.inputs.len() {
+            self.check_same_axes(&computed)?;
+            return layer(Concat { axis: self.axis(asked)? as isize }, &computed);
+        }
+        let [nth] = computed[..] else {
+            return Err(self.refused("it joins constants with several computed values; one is supported"));
+        };
+        let axes = self.axes_of(nth).expect("it is computed");
+        let axis = from_start(asked, axes.rank()).map_err(|reason| self.refused(reason))?;
+        if !axes.is_plain() || axis == 0 {
+            return Err(self.refused("constants join a value whose first axis is the batch, along another"));
+        }
+        let joined = |inputs: std::ops::Range<usize>| -> Result<Option<Tensor>, LoadError> {
+            let rows = inputs.map(|input| self.row_of_constant(input)).collect::<Result<Vec<_>, _>>()?;
+            if rows.is_empty() { Ok(None) } else { Ok(Some(Tensor::cat(&rows, axis)?)) }
+        };
+        let extend = Extend::new(axis, joined(0..nth)?, joined(nth + 1..self.inputs.len())?);
+        layer(extend.map_err(|error| self.at_node(error))?, &[nth])
+    }
+
+    /// What a constant is for one row of a batch; it must be the same for all.
+    fn row_of_constant(&self, nth: usize) -> Result<Tensor, LoadError> {
+        let Some(Some(Read::Known(known))) = self.inputs.get(nth) else {
+            return Err(self.refused(format!("input {nth} is missing")));
+        };
+        let mut row: Option<Tensor> = None;
+        for scenario in 0..N_SCENARIOS {
+            let all = tensor(known.at(scenario))?;
+            for of_batch in 0..all.dims().first().copied().unwrap_or(0) {
+                let this = all.narrow(0, of_batch, 1)?;
+                let is_same = |row: &Tensor| -> Result<bool, candle_core::Error> {
+                    Ok(row.dims() == this.dims()
+                        && row.flatten_all()?.to_vec1::<f32>()? == this.flatten_all()?.to_vec1::<f32>()?)
+                };
+                if let Some(row) = &row
+                    && !is_same(row)?
+                {
+                    let reason = format!("input {nth} is a constant that depends on the input's lengths or its row");
+                    return Err(self.refused(reason));
+                }
+                row = Some(this);
+            }
+        }
+        row.ok_or_else(|| self.refused(format!("input {nth} is an empty constant")))
     }
 
     fn transpose(&self) -> Result<Converted, LoadError> {
