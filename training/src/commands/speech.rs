@@ -99,7 +99,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let per_epoch = Run::new(settings.clone(), &utterances, None)?.steps_per_epoch();
     let n_epochs = arguments.hours / hours(&utterances, &recogniser);
     settings.n_steps = ((n_epochs * per_epoch as f64).round() as usize).max(1);
-    let mut n_steps = settings.n_steps;
+    // With `--minutes` it is found out as the run goes, also of one that goes on.
+    let mut n_steps = if arguments.minutes.is_some() { usize::MAX } else { settings.n_steps };
     let mut run = Run::new(settings, &utterances, trained)?;
 
     let checkpoint = arguments.out.with_extension("checkpoint");

@@ -3,7 +3,7 @@
 //! Everything happens to levels in bands, as natural logarithms of power: the length of the vocal tract (Jaitly and
 //! Hinton 2013) and the tempo are another way to read the spectrogram, a microphone is a curve added to it, noise and
 //! the echo of a room are powers added; then the utterance is normalised, and parts are left out (SpecAugment, Park et
-//! al. 2019), which are put at the mean.
+//! al. 2019), which are put at the mean. A voice that whispers is one whose harmonics became noise.
 
 use super::Recogniser;
 use crate::random::Random;
@@ -23,6 +23,8 @@ pub struct Augmentation {
     pub noise_below: (f64, f64),
     /// How often there is a room.
     pub echo_share: f64,
+    /// How often the voice whispers.
+    pub whisper_share: f64,
     /// Parts that are left out in time, and the longest of them in frames.
     pub time_masks: (usize, usize),
     /// Parts that are left out in frequency, and the widest of them in bands.
@@ -38,6 +40,7 @@ impl Default for Augmentation {
             noise_share: 0.6,
             noise_below: (3.0, 10.0),
             echo_share: 0.35,
+            whisper_share: 0.15,
             time_masks: (2, 25),
             band_masks: (1, 6),
         }
@@ -63,6 +66,7 @@ impl Augmentation {
             noise_share: 0.0,
             noise_below: (10.0, 10.0),
             echo_share: 0.0,
+            whisper_share: 0.0,
             time_masks: (0, 0),
             band_masks: (0, 0),
         }
@@ -80,6 +84,9 @@ impl Augmentation {
         let warp = factor(random, self.warp).exp();
         let places = warped_bands(&recogniser.bands_hz, warp);
         let mut changed = read_at(numbers, n_bands, tempo, &places);
+        if random.uniform() < self.whisper_share {
+            whisper(random, &mut changed, &recogniser.bands_hz);
+        }
         let curve = self.curve(random, n_bands);
         for frame in changed.chunks_exact_mut(n_bands) {
             frame.iter_mut().zip(&curve).for_each(|(level, more)| *level += more);
@@ -106,16 +113,14 @@ impl Augmentation {
         (0..n_bands).map(at).collect()
     }
 
-    /// Power of a spectrum of its own, whose level in each band and frame is exponentially distributed, as that of
-    /// Gaussian noise is; a band is a mean over several bins, so that it varies less.
+    /// Power of a spectrum of its own, fluctuating as Gaussian noise does.
     fn add_noise(&self, random: &mut Random, numbers: &mut [f32], n_bands: usize) {
         let loudest = numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let level = f64::from(loudest) - random.between(self.noise_below.0, self.noise_below.1);
         let shape = Augmentation { tilt: 1.5, ..Augmentation::none() }.curve(random, n_bands);
         for frame in numbers.chunks_exact_mut(n_bands) {
             for (number, shape) in frame.iter_mut().zip(&shape) {
-                let share = -0.5 * ((1.0 - random.uniform()).ln() + (1.0 - random.uniform()).ln());
-                let noise = (level + f64::from(*shape)).exp() * share;
+                let noise = (level + f64::from(*shape)).exp() * share_of_noise(random);
                 *number = (f64::from(*number).exp() + noise).ln() as f32;
             }
         }
@@ -135,6 +140,42 @@ impl Augmentation {
         for _ in 0..self.band_masks.0 {
             let bands = part(random, self.band_masks.1, n_bands);
             numbers.chunks_exact_mut(n_bands).for_each(|frame| frame[bands.clone()].fill(0.0));
+        }
+    }
+}
+
+/// What a band of Gaussian noise has of its mean power in one frame: that of a single bin is exponentially distributed,
+/// a band is taken as a mean over two.
+fn share_of_noise(random: &mut Random) -> f64 {
+    -0.5 * ((1.0 - random.uniform()).ln() + (1.0 - random.uniform()).ln())
+}
+
+/// Breath in place of the voice: above a frequency the vocal tract shapes noise instead of harmonics, and the low
+/// formants, which the glottis no longer feeds, are weaker (Tartter 1989, "What's in a whisper?").
+fn whisper(random: &mut Random, numbers: &mut [f32], bands_hz: &[f64]) {
+    let n_bands = bands_hz.len();
+    // Some voices keep their lowest harmonics while they whisper.
+    let voiced_below = random.between(-500.0, 1000.0);
+    let fall = random.between(0.0, 3.0);
+    // About the distance of harmonics: what is averaged twice over it shows none.
+    let around: Vec<std::ops::Range<usize>> = bands_hz
+        .iter()
+        .map(|hertz| {
+            let within = |limit: f64| bands_hz.partition_point(|other| *other < limit);
+            within(hertz - 130.0)..within(hertz + 130.0).max(within(*hertz) + 1)
+        })
+        .collect();
+    let averaged = |power: &[f64]| -> Vec<f64> {
+        around.iter().map(|around| power[around.clone()].iter().sum::<f64>() / around.len() as f64).collect()
+    };
+    for frame in numbers.chunks_exact_mut(n_bands) {
+        let power: Vec<f64> = frame.iter().map(|level| f64::from(*level).exp()).collect();
+        let envelope = averaged(&averaged(&power));
+        for ((level, hertz), mean) in frame.iter_mut().zip(bands_hz).zip(envelope) {
+            if *hertz > voiced_below {
+                let weaker = fall * (1.0 - hertz / 1500.0).max(0.0);
+                *level = (mean.ln() - weaker + share_of_noise(random).max(1e-6).ln()) as f32;
+            }
         }
     }
 }
@@ -247,6 +288,31 @@ mod tests {
             assert!(before.iter().zip(after).all(|(before, after)| *after >= before - 1e-4));
             assert_ne!(&before, after);
         }
+    }
+
+    /// Harmonics 200 Hz apart become a spectrum without them, of as much power on the whole, but for the low bands.
+    #[test]
+    fn a_whisper_has_no_harmonics_and_keeps_the_formants() {
+        let bands_hz: Vec<f64> = (0..100).map(|band| 40.0 * (band as f64 + 0.5)).collect();
+        let formant = |band: usize| if (40..60).contains(&band) { 3.0 } else { 0.0 };
+        let frame: Vec<f32> = (0..100).map(|band| formant(band) + if band % 5 == 0 { 4.0 } else { 0.0 }).collect();
+        let mut numbers = frame.repeat(400);
+        whisper(&mut Random::new(2), &mut numbers, &bands_hz);
+        let mean: Vec<f64> = (0..100)
+            .map(|band| numbers.chunks_exact(100).map(|frame| f64::from(frame[band]).exp()).sum::<f64>() / 400.0)
+            .collect();
+        let least_and_most = |bands: std::ops::Range<usize>| {
+            let mean = &mean[bands];
+            (mean.iter().copied().fold(f64::INFINITY, f64::min), mean.iter().copied().fold(0.0, f64::max))
+        };
+        let (between, within) = (least_and_most(66..97), least_and_most(44..56));
+        assert!(between.1 < 2.0 * between.0, "harmonics are left: {between:?}");
+        assert!(within.0 > 10.0 * between.1, "the formant was lost: {within:?} against {between:?}");
+        let expected = (4f64.exp() + 4.0) / 5.0;
+        let power = mean[66..97].iter().sum::<f64>() / 31.0;
+        assert!((power / expected - 1.0).abs() < 0.15, "{power} instead of {expected}");
+        let fluctuation = numbers.chunks_exact(100).filter(|frame| f64::from(frame[80]).exp() < 0.5 * power).count();
+        assert!((60..140).contains(&fluctuation), "a quarter of the frames lies under half the mean: {fluctuation}");
     }
 
     #[test]
