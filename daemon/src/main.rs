@@ -5,6 +5,7 @@
 
 mod answer;
 mod ascents;
+mod build_id;
 mod changed_weights;
 mod compute_queue;
 mod draw;
@@ -64,7 +65,7 @@ fn main() -> anyhow::Result<()> {
     memory::keep_what_is_freed();
     let options = Options::parse();
     if options.build_id {
-        println!("{}", build_id()?);
+        println!("{}", build_id::build_id()?);
         return Ok(());
     }
     init_logs(options.log_format);
@@ -150,7 +151,7 @@ fn config(options: &Options, threads: usize, socket: &Path, data_dir: &Path) -> 
     // Rather now than at the first model.
     models::device::device_named(&options.device)?;
     Ok(Config {
-        build: build_id()?,
+        build: build_id::build_id()?,
         started_by: options.started_by.clone(),
         socket: socket.to_path_buf(),
         arrays_dir: socket.with_extension("arrays"),
@@ -171,14 +172,6 @@ fn config(options: &Options, threads: usize, socket: &Path, data_dir: &Path) -> 
         changed_weight_bytes: options.changed_weight_bytes,
         job_bytes: JOB_BYTES,
     })
-}
-
-/// A hash of this very program, so that two builds of one version differ.
-fn build_id() -> anyhow::Result<String> {
-    let program = std::env::current_exe().context("cannot find this program's file")?;
-    let bytes = files::map_limited(&program.to_string_lossy(), "program", u64::MAX)
-        .map_err(|error| anyhow::anyhow!("cannot read this program's file: {error}"))?;
-    Ok(files::hash_of(&bytes)[..16].to_owned())
 }
 
 fn init_logs(format: LogFormat) {

@@ -28,10 +28,14 @@ pub fn score_cam(question: &Question<'_>, layer: Outlet, relu: bool) -> Result<V
         return Err(IntrospectionError::Unfit(message));
     }
     let (n_channels, n_places) = (shape[1], shape[2..].iter().product::<usize>());
-    let channels = activation.reshape(&shape[1..])?;
-    let masks = upsample(&channels, &given.shape()[2..], Interpolation::Bilinear)?.to_f64_vec()?;
-    let n_masked = masks.len() / n_channels;
-    let variation = |nth: usize| masked(&given, &normalized(&masks[nth * n_masked..][..n_masked]));
+    let activations = activation.to_f64_vec()?;
+    let of_channel: Vec<usize> = std::iter::once(1).chain(shape[2..].iter().copied()).collect();
+    let variation = |nth: usize| {
+        let channel = activations[nth * n_places..][..n_places].to_vec();
+        let channel = Value::from_vec(channel, &of_channel, Layout::Logical)?;
+        let mask = upsample(&channel, &given.shape()[2..], Interpolation::Bilinear)?.to_f64_vec()?;
+        masked(&given, &normalized(&mask))
+    };
     let n_targets = question.targets.len();
     let mut scores = vec![0.0; n_targets * n_channels];
     question.each_batch(n_channels, &variation, &mut |nths, trace| {
@@ -40,7 +44,6 @@ pub fn score_cam(question: &Question<'_>, layer: Outlet, relu: bool) -> Result<V
         }
         Ok(())
     })?;
-    let activations = activation.to_f64_vec()?;
     let mut maps = vec![0.0; n_targets * n_places];
     for (map, scores) in maps.chunks_exact_mut(n_places).zip(scores.chunks_exact(n_channels)) {
         for (weight, channel) in softmax(scores).into_iter().zip(activations.chunks_exact(n_places)) {
