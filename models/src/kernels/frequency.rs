@@ -10,16 +10,19 @@
 //!
 //! The gradient to the input is a convolution with the same weights: it runs through the same formula with the waves of
 //! its blocks running backwards (all sines negated), and with every frequency's matrix of weights transposed, for which
-//! they are read as the left side of a product instead. So weights are transformed and held once for both directions.
+//! they are read as the left side of a product instead. So weights are transformed and held once for both directions;
+//! where many blocks come at once, a turned copy of them is worth its memory.
 
 use std::borrow::Cow;
 use std::f64::consts::PI;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::taps::{Packed, PanelMut, Right, TapProduct, Target, Threads, columns_read};
+use super::vectorized::unwritten::{unwritten, written};
 use super::zeros;
 use crate::element::Element;
 use crate::pause;
@@ -80,7 +83,26 @@ impl Sequence {
 
     /// The same of the gradient to the input.
     pub(crate) fn gradient_pays_in_frequency_domain(&self) -> bool {
-        self.backward().pays_in_frequency_domain()
+        self.joined().unwrap_or(*self).backward().pays_in_frequency_domain()
+    }
+
+    /// Whether the gradient has so many blocks that weights are turned for them.
+    pub(crate) fn gradient_has_many_blocks(&self) -> bool {
+        const MANY: usize = 48;
+        let backward = self.joined().unwrap_or(*self).backward();
+        backward.batch * backward.output.div_ceil(self.block() - backward.kernel + 1) >= MANY
+    }
+
+    /// All rows as one, where the gradient of each reaches a kernel beyond what arrives: with as many zeros between what
+    /// arrives at two rows, no block's end is left empty at a row's.
+    fn joined(&self) -> Option<Sequence> {
+        let is_full = self.padding == 0 && self.stride == 1 && self.input == self.output + self.kernel - 1;
+        (is_full && self.batch > 1).then(|| Sequence {
+            batch: 1,
+            input: self.batch * self.input,
+            output: self.batch * self.input - (self.kernel - 1),
+            ..*self
+        })
     }
 
     /// What the gradient to the input is: a convolution of what arrives, giving the folded frames that hold the input.
@@ -151,7 +173,7 @@ pub(super) fn waves<T: Element>(
 /// The transforms of one direction.
 #[derive(Debug)]
 struct Transforms<T> {
-    /// `[component, frame]`; forward, behind the components, the cosines of frequencies with a sine, negated
+    /// `[component, frame]`, and behind the components the cosines of frequencies with a sine, negated
     into: Vec<T>,
     /// `[output frame, component]`
     back: Vec<T>,
@@ -164,11 +186,9 @@ impl<T: Element> Transforms<T> {
         let half = block / 2;
         let all = (0..block).map(|frame| direction.frame(frame, block));
         let mut into = waves(0..block, all.clone(), block);
-        if direction == Direction::Forward {
-            for frequency in 1..half {
-                let cosine = waves::<T>(first_component(frequency)..2 * frequency, all.clone(), block);
-                into.extend(cosine.into_iter().map(|cosine| -cosine));
-            }
+        for frequency in 1..half {
+            let cosine = waves::<T>(first_component(frequency)..2 * frequency, all.clone(), block);
+            into.extend(cosine.into_iter().map(|cosine| -cosine));
         }
         // A frame is valid where no wave reached it from around the block's end.
         let valid = match direction {
@@ -201,6 +221,17 @@ pub(crate) struct FrequencyWeights<T> {
     /// Folded channels of the input.
     n_ins: usize,
     n_outs: usize,
+}
+
+/// The weights of the gradient, for each frequency as [`FrequencyWeights`] has them, from the output to the input.
+#[derive(Debug)]
+pub(crate) struct TurnedWeights<T>(Vec<Packed<T>>);
+
+impl<T: Element> TurnedWeights<T> {
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(Packed::bytes).sum()
+    }
 }
 
 impl<T: Element> FrequencyWeights<T> {
@@ -288,13 +319,42 @@ impl<T: Element> FrequencyWeights<T> {
         }
     }
 
-    /// The gradient to the input.
+    /// Every frequency's matrix of weights transposed.
+    pub(crate) fn turned(&self) -> TurnedWeights<T> {
+        let of_frequency = |(frequency, weights): (usize, &Packed<T>)| {
+            let mut turned = Packed::zeros([n_waves(self.block, frequency), self.n_outs, self.n_ins]);
+            for PanelMut { columns, width, numbers } in turned.panels_mut() {
+                for (tap, rows) in numbers.chunks_exact_mut(self.n_outs * width).enumerate() {
+                    for (nth, rows) in rows.chunks_mut(Packed::<T>::columns_of_panel() * width).enumerate() {
+                        let line = |column: usize| weights.part_of_row(nth, tap, columns.start + column);
+                        turn(line, columns.len(), rows, width);
+                    }
+                }
+            }
+            turned
+        };
+        TurnedWeights(self.frequencies.par_iter().enumerate().map(of_frequency).collect())
+    }
+
+    /// The gradient to the input; `turned` are its weights where it has many blocks.
     ///
     /// # Shapes
     /// - `gradient`: `[batch, output frame, out]`; returns `[batch, frame, in]`
-    pub(crate) fn input_gradient(&self, sequence: &Sequence, gradient: &[T]) -> Vec<T> {
+    pub(crate) fn input_gradient(
+        &self,
+        sequence: &Sequence,
+        gradient: &[T],
+        turned: Option<&TurnedWeights<T>>,
+    ) -> Vec<T> {
+        if let Some(joined) = sequence.joined() {
+            let mut arrived = zeros(joined.output * joined.channels_out);
+            let apart = sequence.input * sequence.channels_out;
+            let rows = gradient.par_chunks_exact(sequence.output * sequence.channels_out);
+            arrived.par_chunks_mut(apart).zip(rows).for_each(|(into, row)| into[..row.len()].copy_from_slice(row));
+            return self.input_gradient(&joined, &arrived, turned);
+        }
         let backward = sequence.backward();
-        let padded = self.pass(Direction::Backward, &backward, gradient, Clamp::none());
+        let padded = self.pass(Direction::Backward, &backward, gradient, turned, Clamp::none());
         let (row, padded_row) = (sequence.input * sequence.channels_in, backward.output * backward.channels_out);
         let before = (sequence.padding - sequence.first_folded_frame() * sequence.stride) * sequence.channels_in;
         let mut input = zeros(sequence.batch * row);
@@ -311,11 +371,18 @@ impl<T: Element> FrequencyWeights<T> {
     /// # Shapes
     /// - `input`: `[batch, frame, in]`; returns `[batch, output frame, out]`
     pub(crate) fn convolve(&self, sequence: &Sequence, input: &[T], clamp: Clamp<T>) -> Vec<T> {
-        self.pass(Direction::Forward, sequence, input, clamp)
+        self.pass(Direction::Forward, sequence, input, None, clamp)
     }
 
     /// The convolution of what comes in, of this direction's sequence, clamped.
-    fn pass(&self, direction: Direction, sequence: &Sequence, input: &[T], clamp: Clamp<T>) -> Vec<T> {
+    fn pass(
+        &self,
+        direction: Direction,
+        sequence: &Sequence,
+        input: &[T],
+        turned: Option<&TurnedWeights<T>>,
+        clamp: Clamp<T>,
+    ) -> Vec<T> {
         // The components of a band of blocks are held at once.
         const NUMBERS_IN_BAND: usize = 4 << 20;
         const BLOCKS_IN_BAND: usize = 16;
@@ -333,11 +400,17 @@ impl<T: Element> FrequencyWeights<T> {
         for (nth, output) in blocks.chunks_mut(in_band).enumerate() {
             let place = |block: usize| (block / blocks_per_row, block % blocks_per_row * n_valid);
             let places: Vec<_> = (nth * in_band..nth * in_band + output.len()).map(place).collect();
-            let spectrum = self.spectrum(transforms, sequence, input, &places);
+            let weights = match (direction, turned) {
+                (Direction::Forward, _) => Some(&self.frequencies),
+                (Direction::Backward, turned) => turned.map(|turned| &turned.0),
+            };
+            // The weights from the left need no negated cosines.
+            let n_components = weights.map_or(self.block, |_| transforms.n_components(self.block));
+            let spectrum = self.spectrum(transforms, n_components, sequence, input, &places);
             let n_blocks = output.len();
-            let products = match direction {
-                Direction::Forward => self.products(&spectrum, n_blocks),
-                Direction::Backward => self.transposed_products(&spectrum, n_blocks),
+            let products = match weights {
+                Some(weights) => self.products(weights, &spectrum, [n_blocks, n_components], [channels, outs]),
+                None => self.transposed_products(&spectrum, n_blocks),
             };
             output.par_iter_mut().enumerate().for_each(|(block, output)| {
                 self.inverse_transform(transforms, &products[block * outs..], [n_blocks * outs, outs], clamp, output);
@@ -373,19 +446,21 @@ impl<T: Element> FrequencyWeights<T> {
         Cow::Owned(frames)
     }
 
-    /// The components of the blocks at some places, forward with the cosines of frequencies with a sine behind, negated.
+    /// The first components of the blocks at some places; behind those of a block come negated cosines of frequencies
+    /// with a sine.
     ///
     /// # Shapes
     /// - `places`: row and first output frame of each; returns `[block, component, channel]`
     fn spectrum(
         &self,
         transforms: &Transforms<T>,
+        n_rows: usize,
         sequence: &Sequence,
         input: &[T],
         places: &[(usize, usize)],
     ) -> Vec<T> {
-        let (channels, n_rows) = (sequence.folded_channels(), transforms.n_components(self.block));
-        let mut spectrum = zeros(places.len() * n_rows * channels);
+        let channels = sequence.folded_channels();
+        let mut spectrum = unwritten(places.len() * n_rows * channels);
         let no_bias = vec![T::zero(); columns_read::<T>(channels)];
         spectrum.par_chunks_exact_mut(n_rows * channels).zip(places).for_each(|(components, place)| {
             let frames = self.frames(sequence, input, *place);
@@ -393,16 +468,17 @@ impl<T: Element> FrequencyWeights<T> {
             let places = |row: usize, places: &mut [usize]| places[0] = row * self.block;
             let target = Target::Every { first: 0, stride: channels };
             let (input, finish) = (&transforms.into[..], Finish::none());
-            TapProduct { input, weights, n_rows, places, target, finish }.run(components, Threads::One);
+            TapProduct { input, weights, n_rows, places, target, finish }.write(components, Threads::One);
         });
-        spectrum
+        // SAFETY: each block has written all of its components.
+        unsafe { written(spectrum) }
     }
 
     /// Room for the components of the output's blocks, each frequency's by itself.
     ///
     /// # Shapes
     /// - `products`: `[component, block, out]`, of so many numbers a component, and what is read beyond the last
-    fn by_frequency<'a>(&self, products: &'a mut [T], of_component: usize) -> Vec<&'a mut [T]> {
+    fn by_frequency<'a, N>(&self, products: &'a mut [N], of_component: usize) -> Vec<&'a mut [N]> {
         let half = self.block / 2;
         let mut rest = products;
         let mut of_frequencies = Vec::with_capacity(half + 1);
@@ -417,14 +493,21 @@ impl<T: Element> FrequencyWeights<T> {
     /// The components of the output's blocks.
     ///
     /// # Shapes
-    /// - `spectrum`: as [`FrequencyWeights::spectrum`] gives it
+    /// - `spectrum`: as [`FrequencyWeights::spectrum`] gives it, with negated cosines, `n_blocks` times `n_components`
+    /// - `frequencies`: for each the weights' waves as taps, from `channels` to `outs`
     /// - returns `[component, block, out]` and what is read beyond the last
-    fn products(&self, spectrum: &[T], n_blocks: usize) -> Vec<T> {
-        let (channels, outs) = (self.n_ins, self.n_outs);
-        let n_components = self.forward.n_components(self.block);
-        let mut products = vec![T::zero(); self.block * n_blocks * outs + columns_read::<T>(outs)];
+    fn products(
+        &self,
+        frequencies: &[Packed<T>],
+        spectrum: &[T],
+        [n_blocks, n_components]: [usize; 2],
+        [channels, outs]: [usize; 2],
+    ) -> Vec<T> {
+        let n_products = self.block * n_blocks * outs;
+        let mut products = unwritten(n_products + columns_read::<T>(outs));
+        products[n_products..].fill(MaybeUninit::new(T::zero()));
         let of_frequencies = self.by_frequency(&mut products, n_blocks * outs);
-        of_frequencies.into_par_iter().zip(&self.frequencies).enumerate().for_each(|(frequency, (output, weights))| {
+        of_frequencies.into_par_iter().zip(frequencies).enumerate().for_each(|(frequency, (output, weights))| {
             let cosine = first_component(frequency);
             let places = |row: usize, places: &mut [usize]| {
                 let of = |component: usize| (row % n_blocks * n_components + component) * channels;
@@ -437,9 +520,10 @@ impl<T: Element> FrequencyWeights<T> {
             };
             let (n_rows, target) = (output.len() / outs, Target::Every { first: 0, stride: outs });
             let (weights, finish) = (weights.right(), Finish::none());
-            TapProduct { input: spectrum, weights, n_rows, places, target, finish }.run(output, Threads::One);
+            TapProduct { input: spectrum, weights, n_rows, places, target, finish }.write(output, Threads::One);
         });
-        products
+        // SAFETY: the frequencies have all components of all blocks, and each has written its own.
+        unsafe { written(products) }
     }
 
     /// The components of the gradient's blocks: the weights from the left, what arrives from the right, turned.
@@ -613,9 +697,12 @@ mod tests {
             let want = (want + bias[nth % channels_out]).clamp(-1.0, 2.0);
             assert!((got - want).abs() < 1e-10, "output {nth}: {got} is not {want}");
         }
-        let passed = transformed.input_gradient(&sequence, &gradient);
-        for (nth, (got, want)) in passed.iter().zip(&expected_gradient).enumerate() {
-            assert!((got - want).abs() < 1e-10, "gradient {nth}: {got} is not {want}");
+        let turned = transformed.turned();
+        for turned in [None, Some(&turned)] {
+            let passed = transformed.input_gradient(&sequence, &gradient, turned);
+            for (nth, (got, want)) in passed.iter().zip(&expected_gradient).enumerate() {
+                assert!((got - want).abs() < 1e-10, "gradient {nth}: {got} is not {want}");
+            }
         }
     }
 

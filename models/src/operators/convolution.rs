@@ -15,7 +15,7 @@ use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::Prepared;
 use crate::kernels::convolution::{BackwardWeights, ForwardWeights, Geometry, spread_gradient};
-use crate::kernels::frequency::{FrequencyWeights, Sequence};
+use crate::kernels::frequency::{FrequencyWeights, Sequence, TurnedWeights};
 use crate::kernels::vectorized::finish::{Clamp, Finish, Gate};
 use crate::kernels::weight_gradient::{sum_of_rows, weight_gradient};
 use crate::kernels::winograd::{self, WinogradWeights};
@@ -209,7 +209,10 @@ impl Convolution {
                 let bias = self.params.bias.as_ref().map(Value::from_tensor).transpose()?;
                 let bias = bias.as_ref().map(|bias| bias.numbers::<T>()).transpose()?;
                 let weights = prepared.in_frequencies(&sequence, &weights, bias.as_deref());
-                finished(weights.input_gradient(&sequence, &arrived))
+                let turned = sequence
+                    .gradient_has_many_blocks()
+                    .then(|| prepared.frequency_turned.get_or_make(TurnedWeights::bytes, || weights.turned()));
+                finished(weights.input_gradient(&sequence, &arrived, turned))
             }
             (None, Some(tiled)) => {
                 let make = || WinogradWeights::backward(&geometry, &weights);
@@ -250,13 +253,16 @@ struct PreparedWeights {
     backward_winograd: Prepared,
     /// For both directions.
     frequency: Prepared,
+    /// For gradients of many blocks.
+    frequency_turned: Prepared,
     reweighted: Reweighted<Convolution>,
 }
 
 impl PreparedWeights {
     fn bytes(&self) -> usize {
-        let all = [&self.forward, &self.forward_winograd, &self.backward, &self.backward_winograd, &self.frequency];
-        all.into_iter().map(Prepared::bytes).sum::<usize>() + self.reweighted.bytes()
+        let plain = [&self.forward, &self.forward_winograd, &self.backward, &self.backward_winograd];
+        let all = plain.into_iter().chain([&self.frequency, &self.frequency_turned]);
+        all.map(Prepared::bytes).sum::<usize>() + self.reweighted.bytes()
     }
 
     fn in_frequencies<T: Element>(
