@@ -1,7 +1,5 @@
 //! NumPy's array files: any type of number in, f32 out; and our answers as such files.
 
-use std::io::Write;
-
 use npyz::{DType, NpyFile, Order, WriterBuilder};
 
 /// An array with its shape, row-major.
@@ -82,11 +80,15 @@ fn row_major(numbers: &[f32], shape: &[usize]) -> Vec<f32> {
 }
 
 /// Writes f32 in row-major order.
-pub(crate) fn write(into: impl Write, shape: &[usize], numbers: &[f32]) -> std::io::Result<()> {
+pub(crate) fn write(into: &mut Vec<u8>, shape: &[usize], numbers: &[f32]) -> std::io::Result<()> {
     let shape: Vec<u64> = shape.iter().map(|&length| length as u64).collect();
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(into).begin_nd()?;
-    writer.extend(numbers.iter().copied())?;
-    writer.finish()
+    // The head alone: number by number, as the library goes on, takes ten times as long.
+    drop(npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape).writer(&mut *into).begin_nd()?);
+    let head = into.len();
+    into.resize(head + size_of_val(numbers), 0);
+    let bytes = into[head..].chunks_exact_mut(size_of::<f32>());
+    bytes.zip(numbers).for_each(|(bytes, number)| bytes.copy_from_slice(&number.to_le_bytes()));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,29 +1,22 @@
 //! Writing files of our own: whole or not at all.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use client_protocol::{ErrorKind, ErrorObject};
 
-/// Writes under a temporary name, syncs and renames, so that no one ever sees half a file.
+/// Writes under a temporary name and renames, so that no one ever sees half a file. It is not synced: nobody asks for an
+/// answer after a crash.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}", std::process::id()));
-    let written = write_synced(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
         // What a full disk left behind would only fill it further.
         let _ = std::fs::remove_file(&temporary);
     }
     written
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// An error of writing, as the protocol has it.

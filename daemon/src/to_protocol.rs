@@ -76,7 +76,7 @@ impl Array {
         let mut bytes = Vec::with_capacity(self.numbers.len() * 4 + 128);
         npy::write(&mut bytes, &self.shape, &self.numbers)
             .map_err(|error| crate::errors::of_io(&error, "encoding", "a NumPy file"))?;
-        let name = format!("{}.npy", &blake3::hash(&bytes).to_hex()[..16]);
+        let name = format!("{}.npy", &blake3::Hasher::new().update_rayon(&bytes).finalize().to_hex()[..16]);
         let path = state.config.arrays_dir.join(name);
         crate::storage::write_whole(&path, &bytes).map_err(|error| crate::storage::of_write(&error, &path))?;
         let data = client_protocol::TensorData::Text(path.display().to_string());
