@@ -396,7 +396,8 @@ impl<T: Element> FrequencyWeights<T> {
         let blocks_per_row = sequence.output.div_ceil(n_valid);
         let rows = output.chunks_exact_mut(sequence.output * outs);
         let mut blocks: Vec<&mut [T]> = rows.flat_map(|row| row.chunks_mut(n_valid * outs)).collect();
-        let in_band = (NUMBERS_IN_BAND / (self.block * channels.max(outs))).max(BLOCKS_IN_BAND);
+        let at_once = pause::MULTIPLICATIONS / (2 * self.block * channels * outs);
+        let in_band = (NUMBERS_IN_BAND / (self.block * channels.max(outs))).min(at_once).max(BLOCKS_IN_BAND);
         for (nth, output) in blocks.chunks_mut(in_band).enumerate() {
             let place = |block: usize| (block / blocks_per_row, block % blocks_per_row * n_valid);
             let places: Vec<_> = (nth * in_band..nth * in_band + output.len()).map(place).collect();

@@ -52,6 +52,10 @@ impl Shared {
         let mut told = Value::Null;
         while self.subscriptions.is_open(&id) {
             let is_running = job["state"] == "running";
+            if !is_running {
+                // Before its end is told, so that whoever heard of it finds it ended.
+                self.subscriptions.end(&id);
+            }
             let stands = json!([job["state"], job["progress"]["done"], job["progress"]["partial"]["step"]]);
             if stands != told {
                 // A picture is told once.
