@@ -84,7 +84,7 @@ impl Question<'_> {
     /// How many pairs walk together: all that hold no more than is worth it.
     fn pairs_together(&self, starts: &[Start]) -> usize {
         // Windows grow on their way down, but stay far below the whole.
-        const WINDOWS_TOGETHER: usize = 128;
+        const WINDOWS_TOGETHER: usize = 64;
         if starts.iter().all(|start| start.gradient.windows.is_some()) {
             return WINDOWS_TOGETHER;
         }
