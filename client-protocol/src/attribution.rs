@@ -20,9 +20,10 @@ pub struct Question {
     /// One target or a list; a list is answered in order by one walk.
     #[serde(default)]
     pub target: OneOrMany<Target>,
-    /// The layer where the map is read (default: the input).
+    /// The layer where the map is read (default: the input), or a list; `layers` of the answer then holds the map at
+    /// each, and gradients are read at all of them in one walk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<String>,
+    pub at: Option<OneOrMany<String>>,
     /// Which number of the class is explained.
     #[serde(default)]
     pub of: ScoreOf,
@@ -128,11 +129,36 @@ pub enum CropStart {
     Many(Vec<Vec<usize>>),
 }
 
+/// A map read at one of several layers; each field as in the answer itself, which has that of the first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LayerMap {
+    /// The layer's name.
+    pub layer: String,
+    /// The map.
+    pub tensor: Tensor,
+    /// Where cropped parts begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_start: Option<CropStart>,
+    /// How much the map's sum misses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completeness_gap: Option<OneOrMany<f64>>,
+    /// The relevance of each layer above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relevance_sums: Vec<LayerSum>,
+    /// Numbers about the map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<OneOrMany<Checks>>,
+}
+
 /// A map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attribution {
-    /// The map, in the axes of where it is read; an axis `target` or `input` in front where a list was asked.
+    /// The map, in the axes of where it is read; an axis `target` or `input` in front where a list was asked. The
+    /// first layer's where `at` is a list.
     pub tensor: Tensor,
+    /// The map at every layer of `at`, where that was a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<LayerMap>>,
     /// What was explained, as it was understood; a list where one was asked.
     pub target: OneOrMany<ResolvedTarget>,
     /// What was done, with all defaults filled in.

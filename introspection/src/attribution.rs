@@ -41,6 +41,11 @@ impl Question<'_> {
 
     /// The same, read elsewhere.
     pub(crate) fn walk_until(&self, composite: &dyn Composite, until: Outlet) -> Result<Arrived> {
+        Ok(self.walk_observed(composite, &[until], None)?.swap_remove(0))
+    }
+
+    /// What one walk brings to several layers, in their order.
+    pub fn walk_to(&self, composite: &dyn Composite, until: &[Outlet]) -> Result<Vec<Arrived>> {
         self.walk_observed(composite, until, None)
     }
 
@@ -48,13 +53,13 @@ impl Question<'_> {
     pub(crate) fn walk_observed(
         &self,
         composite: &dyn Composite,
-        until: Outlet,
+        until: &[Outlet],
         observer: Option<&PairsObserver<'_>>,
-    ) -> Result<Arrived> {
+    ) -> Result<Vec<Arrived>> {
         let starts = self.starts()?;
         let rows = self.rows();
         let together = self.pairs_together(&starts);
-        let mut parts = Vec::new();
+        let mut parts: Vec<Vec<Arrived>> = vec![Vec::new(); until.len()];
         for first in (0..rows.len()).step_by(together) {
             let pairs = first..rows.len().min(first + together);
             let starts = starts.iter().map(|start| start.of_pairs(pairs.clone())).collect::<Result<Vec<_>>>()?;
@@ -62,9 +67,11 @@ impl Question<'_> {
             let of_walk = observer.map(|observer| move |idx, arrived: &Arrived| observer(first, idx, arrived));
             let observer = of_walk.as_ref().map(|observer| observer as &Observer<'_>);
             let walk = Walk { graph, trace, rows, composite, interrupt: self.interrupt, observer };
-            parts.push(walk.run(&starts, &[until])?.remove(0));
+            let arrived = walk.run(&starts, until)?;
+            parts.iter_mut().zip(arrived).for_each(|(parts, arrived)| parts.push(arrived));
         }
-        Arrived::stack(parts, self.trace.shape(until))
+        let stacked = |(parts, outlet): (Vec<Arrived>, &Outlet)| Arrived::stack(parts, self.trace.shape(*outlet));
+        parts.into_iter().zip(until).map(stacked).collect()
     }
 
     /// All of what a walk brought to where the map is read.

@@ -10,7 +10,12 @@ use crate::saliency::saliency;
 /// # Shapes
 /// - returns `[target, …]`, the shape of where the map is read behind the targets, or that of windows of it
 pub fn input_x_gradient(question: &Question<'_>) -> Result<Arrived> {
-    let Arrived { value, windows } = saliency(question)?;
+    times_value(question, saliency(question)?)
+}
+
+/// A gradient that arrived where the map is read, times the value there; shapes as [`input_x_gradient`].
+pub fn times_value(question: &Question<'_>, gradient: Arrived) -> Result<Arrived> {
+    let Arrived { value, windows } = gradient;
     let read = match &windows {
         Some(windows) => windows.cut(&question.trace.value(question.at)?, &question.rows(), 0.0)?,
         None => question.values_at(question.at)?,

@@ -35,7 +35,7 @@ pub use deep_lift::{MaxPoolRule, deep_lift};
 pub use deep_taylor::{InputDomain, deep_taylor};
 pub use error::{IntrospectionError, Result};
 pub use grad_cam::{grad_cam, guided_grad_cam, last_spatial_convolution, layer_cam};
-pub use input_x_gradient::input_x_gradient;
+pub use input_x_gradient::{input_x_gradient, times_value};
 pub use integrated_gradients::{Complete, Quadrature, integrated_gradients};
 pub use lrp::{LayerRule, Preset, Relevance, RelevanceStart, RuleTable, check_bounds, lrp};
 pub use masking::{RandomMasks, rise, score_cam};

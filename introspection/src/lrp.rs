@@ -357,7 +357,7 @@ pub fn lrp(question: &Question<'_>, rules: &dyn Composite, start: RelevanceStart
         Err(error) => *failed.borrow_mut() = Some(error),
     };
     let asked = Question { targets: &targets, ..*question };
-    let arrived = asked.walk_observed(rules, question.at, Some(&observer))?;
+    let arrived = asked.walk_observed(rules, &[question.at], Some(&observer))?.swap_remove(0);
     if let Some(error) = failed.take() {
         return Err(error.into());
     }

@@ -1,11 +1,12 @@
 //! Attributions that are gradients, or made of them: every one is a way to walk, and the axes that its map has.
 
 use client_protocol::attribution::{
-    GradCamParams, GuidedGradCamParams, Interpolation, PlainParams, Post, Question, SaliencyParams,
+    GradCamParams, GuidedGradCamParams, Interpolation, PlainParams, Post, SaliencyParams,
 };
 use client_protocol::{Axis, ErrorKind, ErrorObject};
 use introspection::Arrived;
-use introspection::rules::activations_with_plain_gradient;
+use introspection::backward_walk::Composite;
+use introspection::rules::{AtRectifiers, Deconvnet, GuidedBackprop, PlainGradient, activations_with_plain_gradient};
 use models::{Outlet, Value, Windows};
 use serde_json::json;
 
@@ -13,57 +14,57 @@ use crate::draw::Look;
 use crate::errors;
 use crate::held_model::HeldModel;
 use crate::requests::asked::AskedInput;
-use crate::requests::explainer::{Explainer, Map};
+use crate::requests::explainer::{Explain, Explainer, Map, each};
 use crate::to_protocol::axes_of;
 
-/// A method that is a walk from the targets down.
-type Walked = fn(&introspection::Question<'_>) -> introspection::Result<Arrived>;
+/// A method that is one walk from the targets down, however many layers it is read at.
+#[derive(Clone, Copy)]
+struct Walked {
+    name: &'static str,
+    look: Look,
+    rules: &'static dyn Composite,
+    /// What is made of what arrives.
+    made: fn(&introspection::Question<'_>, Arrived) -> introspection::Result<Arrived>,
+}
+
+const SALIENCY: Walked =
+    Walked { name: "saliency", look: Look::Magnitude, rules: &PlainGradient, made: |_, arrived| Ok(arrived) };
+const INPUT_X_GRADIENT: Walked = Walked { name: "input × gradient", made: introspection::times_value, ..SALIENCY };
+const GUIDED_BACKPROP: Walked =
+    Walked { name: "guided backpropagation", look: Look::Colors, rules: &AtRectifiers(GuidedBackprop), ..SALIENCY };
+const DECONVNET: Walked = Walked { name: "deconvnet", rules: &AtRectifiers(Deconvnet), ..GUIDED_BACKPROP };
 
 pub(super) fn saliency<'a>(_: &HeldModel, params: &'a SaliencyParams) -> Result<Explainer<'a>, ErrorObject> {
-    Ok(Explainer {
-        name: "saliency",
-        look: Look::Magnitude,
-        settings: vec![("post", json!(params.post))],
-        notes: vec![],
-        explain: Box::new(|model, asked, question| {
-            let crop = params.question.crop;
-            post_processed(walked(model, asked, question, crop, introspection::saliency)?, params.post)
-        }),
-    })
+    let post = params.post;
+    let explainer = walked(SALIENCY, params.question.crop, move |map| post_processed(map, post));
+    Ok(Explainer { settings: vec![("post", json!(post))], ..explainer })
 }
 
 pub(super) fn input_x_gradient<'a>(_: &HeldModel, params: &'a PlainParams) -> Result<Explainer<'a>, ErrorObject> {
-    Ok(plain(&params.question, "input × gradient", Look::Magnitude, introspection::input_x_gradient))
+    Ok(walked(INPUT_X_GRADIENT, params.question.crop, Ok))
 }
 
 pub(super) fn guided_backprop<'a>(model: &HeldModel, params: &'a PlainParams) -> Result<Explainer<'a>, ErrorObject> {
-    let explainer = plain(&params.question, "guided backpropagation", Look::Colors, introspection::guided_backprop);
-    Ok(Explainer { notes: rectifier_notes(model), ..explainer })
+    Ok(Explainer { notes: rectifier_notes(model), ..walked(GUIDED_BACKPROP, params.question.crop, Ok) })
 }
 
 pub(super) fn deconvnet<'a>(model: &HeldModel, params: &'a PlainParams) -> Result<Explainer<'a>, ErrorObject> {
-    let explainer = plain(&params.question, "deconvnet", Look::Colors, introspection::deconvnet);
-    Ok(Explainer { notes: rectifier_notes(model), ..explainer })
+    Ok(Explainer { notes: rectifier_notes(model), ..walked(DECONVNET, params.question.crop, Ok) })
 }
 
-/// A method without parameters of its own, read where the question says.
-fn plain<'a>(question: &'a Question, name: &'static str, look: Look, method: Walked) -> Explainer<'a> {
-    let explain = move |model: &HeldModel, asked: &AskedInput, of: &introspection::Question<'_>| {
-        walked(model, asked, of, question.crop, method)
-    };
-    Explainer { name, look, settings: vec![], notes: vec![], explain: Box::new(explain) }
-}
-
-/// What a walk brings to where the map is read: all of it, or the targets' cones.
-fn walked(
-    model: &HeldModel,
-    asked: &AskedInput,
-    question: &introspection::Question<'_>,
-    crop: bool,
-    method: Walked,
-) -> Result<Map, ErrorObject> {
-    let arrived = method(question).map_err(|error| errors::of_introspection(error, &model.graph))?;
-    read(model, asked, question, crop, arrived)
+/// What a walk brings to where maps are read: all of it, or the targets' cones.
+fn walked<'a>(method: Walked, crop: bool, then: impl Fn(Map) -> Result<Map, ErrorObject> + 'a) -> Explainer<'a> {
+    let Walked { name, look, rules, made } = method;
+    let explain: Explain<'a> = Box::new(move |model, asked, question, layers| {
+        let of_error = |error| errors::of_introspection(error, &model.graph);
+        let of_layers = question.walk_to(rules, layers).map_err(of_error)?;
+        let map = |(arrived, &at): (Arrived, &Outlet)| {
+            let question = introspection::Question { at, ..*question };
+            then(read(model, asked, &question, crop, made(&question, arrived).map_err(of_error)?)?)
+        };
+        of_layers.into_iter().zip(layers).map(map).collect()
+    });
+    Explainer { name, look, settings: vec![], notes: vec![], explain }
 }
 
 /// All of what arrived where a map is read, or the targets' cones.
@@ -179,7 +180,7 @@ fn layer_map<'a>(
         let map = Map::whole(map, spatial(axes_of(model, asked.prepared_at(model, at), at)));
         if params.question.crop { cropped_places(model, question, at, map) } else { Ok(map) }
     };
-    Ok(Explainer { name, look: Look::Magnitude, settings, notes: vec![], explain: Box::new(explain) })
+    Ok(Explainer { name, look: Look::Magnitude, settings, notes: vec![], explain: each(explain) })
 }
 
 pub(super) fn guided_grad_cam<'a>(
@@ -205,7 +206,7 @@ pub(super) fn guided_grad_cam<'a>(
         look: Look::Colors,
         settings: vec![("layer", json!(model.name_of(layer.node))), ("interpolation", json!(params.interpolation))],
         notes: rectifier_notes(model),
-        explain: Box::new(explain),
+        explain: each(explain),
     })
 }
 

@@ -9,7 +9,7 @@ use client_protocol::variation::{
     DeepLiftParams, IntegratedGradientsParams, OcclusionParams, RiseParams, SmoothGradParams,
 };
 use client_protocol::{Axis, ErrorKind, ErrorObject, Method};
-use models::{NodeIdx, Value, Windows};
+use models::{NodeIdx, Outlet, Value, Windows};
 
 use super::{Handler, Lane, attribution, map_answer, parse, relevance, variation, written};
 use crate::draw::Look;
@@ -38,9 +38,18 @@ impl Map {
     }
 }
 
-/// How a method makes a map of one input's question.
+/// How a method makes maps of one input's question, one for each layer where they are read.
 pub(super) type Explain<'a> =
-    Box<dyn Fn(&HeldModel, &AskedInput, &introspection::Question<'_>) -> Result<Map, ErrorObject> + 'a>;
+    Box<dyn Fn(&HeldModel, &AskedInput, &introspection::Question<'_>, &[Outlet]) -> Result<Vec<Map>, ErrorObject> + 'a>;
+
+/// A method that is asked anew for each layer where maps are read.
+pub(super) fn each<'a>(
+    explain: impl Fn(&HeldModel, &AskedInput, &introspection::Question<'_>) -> Result<Map, ErrorObject> + 'a,
+) -> Explain<'a> {
+    Box::new(move |model, asked, question, layers| {
+        layers.iter().map(|&at| explain(model, asked, &introspection::Question { at, ..*question })).collect()
+    })
+}
 
 /// A method whose parameters were understood for one model.
 pub(super) struct Explainer<'a> {
@@ -53,6 +62,18 @@ pub(super) struct Explainer<'a> {
     /// What one should know about every answer of it.
     pub(super) notes: Vec<String>,
     pub(super) explain: Explain<'a>,
+}
+
+impl Explainer<'_> {
+    /// The map that is read where the question says.
+    pub(super) fn map(
+        &self,
+        model: &HeldModel,
+        asked: &AskedInput,
+        question: &introspection::Question<'_>,
+    ) -> Result<Map, ErrorObject> {
+        Ok((self.explain)(model, asked, question, &[question.at])?.swap_remove(0))
+    }
 }
 
 /// An attribution's request, parsed.

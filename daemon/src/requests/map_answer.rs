@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use client_protocol::attribution::{Attribution, CropStart, Question};
+use client_protocol::attribution::{Attribution, CropStart, LayerMap, Question};
 use client_protocol::metric::Checks;
 use client_protocol::relevance::LayerSum;
-use client_protocol::{Axis, ErrorObject, OneOrMany, ResolvedTarget, Settings};
+use client_protocol::{Axis, ErrorObject, OneOrMany, ResolvedTarget, Settings, Tensor};
 use models::{NodeIdx, Outlet};
 use serde_json::json;
 
@@ -45,118 +45,175 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     fn answer(self) -> Result<Attribution, ErrorObject> {
-        let model = self.model;
-        let at = self.question.at.as_deref().map_or_else(|| Ok(model.input()), |name| model.layer(name))?;
+        let (model, answer) = (self.model, &self.question.answer);
         let targets = self.question.target.as_slice();
         if targets.is_empty() || self.question.input.as_slice().is_empty() {
             return Err(ErrorObject::invalid("target", "the list of targets or inputs is empty"));
         }
-        let mut arrays = Vec::new();
+        let layers = self.layers()?;
+        let mut of_layers: Vec<ReadMaps> = layers.iter().map(|_| ReadMaps::default()).collect();
         let mut resolved: Vec<ResolvedTarget> = Vec::new();
-        let mut starts: Vec<Vec<usize>> = Vec::new();
         let mut last = None;
-        let mut checks: Vec<Checks> = Vec::new();
-        let (mut sums, mut gaps): (BTreeMap<usize, Vec<f64>>, Vec<f64>) = Default::default();
         for input in self.question.input.as_slice() {
             let asked = asked::input(self.state, model, input, self.token)?;
             let of_input = asked::resolve(model, &asked.trace, targets, self.question.of)?;
-            let (graph, trace) = (&model.graph, &*asked.trace);
+            let (graph, trace, at) = (&model.graph, &*asked.trace, layers[0]);
             let question = introspection::Question { graph, trace, targets: &of_input, at, interrupt: self.token };
-            self.refuse_too_much(&question)?;
-            let mut map = (self.explainer.explain)(model, &asked, &question)?;
+            self.refuse_too_much(&question, &layers)?;
+            let maps = (self.explainer.explain)(model, &asked, &question, &layers)?;
             self.state.counters.backward_walks.fetch_add(1, Ordering::Relaxed);
-            if self.question.check {
-                checks.extend(checks_of(&map)?);
+            for (of_layer, map) in of_layers.iter_mut().zip(maps) {
+                of_layer.add(map, of_input.len(), self.question)?;
             }
-            map.sums.drain(..).for_each(|(idx, of_targets)| sums.entry(idx.0).or_default().extend(of_targets));
-            gaps.extend(map.gaps.take().unwrap_or_default());
-            let leading = self.question.target.is_list().then(|| Axis::named("target"));
-            if let Some(windows) = &map.windows {
-                let first_spatial = map.axes.len() - windows.lengths.len();
-                if of_input.len() == 1 {
-                    begin_later(&mut map.axes[first_spatial..], &windows.starts[0], &windows.lengths);
-                }
-                let start = |start: &Vec<isize>| {
-                    std::iter::repeat_n(0, first_spatial).chain(start.iter().map(|&place| place as usize)).collect()
-                };
-                starts.extend(windows.starts.iter().map(start));
-            }
-            let array = Array::of(&map.value, leading, map.axes)?;
             resolved
                 .extend(targets.iter().zip(&of_input).map(|(asked, of_input)| resolved_target(model, asked, of_input)));
-            arrays.push(array);
             last = Some(asked);
         }
-        let is_list = self.question.target.is_list() || self.question.input.is_list();
-        let array = match self.question.input.is_list() {
-            true => Array::stack(arrays, Axis::named("input"))?,
-            false => arrays.remove(0),
-        };
         let title =
             title(self.explainer.name, &resolved[0], last.as_ref().and_then(|asked| asked.held.path.as_deref()));
-        let prepared = last.as_ref().map(|asked| asked.prepared_at(model, at));
-        let letters = match (&last, &self.question.answer.picture) {
+        let prepared = last.as_ref().map(|asked| asked.prepared_at(model, layers[0]));
+        let letters = match (&last, &answer.picture) {
             (Some(asked), Some(_)) => {
                 let heard = transcript::greedy(model, &asked.trace)?.unwrap_or_default();
                 transcript::written_above(model, &asked.prepared, &heard)
             }
             _ => vec![],
         };
-        let picture = draw::of_map(&self.question.answer, &array, prepared, &letters, self.explainer.look, &title)?;
-        let tensor = array.encode(self.state, self.question.answer.encoding)?;
-        let target = if is_list { OneOrMany::Many(resolved) } else { OneOrMany::One(resolved.remove(0)) };
-        let settings = self.settings(at);
-        let crop_start = match (starts.is_empty(), is_list) {
-            (true, _) => None,
-            (false, true) => Some(CropStart::Many(starts)),
-            (false, false) => Some(CropStart::One(starts.remove(0))),
-        };
-        let one_or_many = |mut numbers: Vec<f64>| match is_list {
-            true => OneOrMany::Many(numbers),
-            false => OneOrMany::One(numbers.swap_remove(0)),
-        };
-        let completeness_gap = (!gaps.is_empty()).then(|| one_or_many(gaps));
-        let of_layer = |(idx, sums)| LayerSum { layer: model.name_of(NodeIdx(idx)).to_owned(), sum: one_or_many(sums) };
-        let relevance_sums = sums.into_iter().map(of_layer).collect();
-        let checks = self.question.check.then(|| match is_list {
-            true => OneOrMany::Many(checks),
-            false => OneOrMany::One(checks.swap_remove(0)),
-        });
-        let notes = self.explainer.notes;
+        let mut maps = Vec::with_capacity(layers.len());
+        let mut picture = None;
+        for (nth, (read, at)) in of_layers.into_iter().zip(&layers).enumerate() {
+            let (array, map) = read.together(self.question, model, *at)?;
+            if nth == 0 {
+                picture = draw::of_map(answer, &array, prepared, &letters, self.explainer.look, &title)?;
+            }
+            maps.push(LayerMap { tensor: array.encode(self.state, answer.encoding)?, ..map });
+        }
+        let settings = self.settings(&layers);
+        let target = one_or_many(resolved, are_many(self.question));
+        let all = self.question.at.as_ref().is_some_and(OneOrMany::is_list).then(|| maps.clone());
+        let LayerMap { tensor, crop_start, completeness_gap, relevance_sums, checks, .. } = maps.swap_remove(0);
         Ok(Attribution {
             tensor,
+            layers: all,
             target,
             settings,
             crop_start,
             completeness_gap,
             relevance_sums,
             checks,
-            notes,
+            notes: self.explainer.notes,
             picture,
         })
     }
 
+    /// Where maps are read.
+    fn layers(&self) -> Result<Vec<Outlet>, ErrorObject> {
+        let Some(names) = &self.question.at else { return Ok(vec![self.model.input()]) };
+        if names.as_slice().is_empty() {
+            return Err(ErrorObject::invalid("at", "the list of layers is empty").expected("one layer or more"));
+        }
+        names.as_slice().iter().map(|name| self.model.layer(name)).collect()
+    }
+
     /// Refuses what would not fit, before it is computed: what walks, and the maps of all targets on their way out.
-    fn refuse_too_much(&self, question: &introspection::Question<'_>) -> Result<(), ErrorObject> {
+    fn refuse_too_much(&self, question: &introspection::Question<'_>, layers: &[Outlet]) -> Result<(), ErrorObject> {
         const COPIES: usize = 4;
-        let per_target: usize = match self.question.crop {
-            true => cones(self.model, question, question.at)
-                .map(|windows| windows.n_places() * question.trace.shape(question.at)[1])?,
-            false => question.trace.shape(question.at)[1..].iter().product(),
+        let per_target = |at: &Outlet| match self.question.crop {
+            true => {
+                let windows = cones(self.model, question, *at)?;
+                Ok(windows.n_places() * question.trace.shape(*at)[1])
+            }
+            false => Ok(question.trace.shape(*at)[1..].iter().product()),
         };
+        let per_target: usize = layers.iter().map(per_target).sum::<Result<_, ErrorObject>>()?;
         let numbers = per_target.saturating_mul(question.targets.len()).saturating_add(question.walk_numbers());
         let bytes = numbers.saturating_mul(COPIES * size_of::<f32>());
         asked::refuse_beyond(bytes, self.state.config.limits.query_bytes, "this many targets at once")
     }
 
-    fn settings(&self, at: Outlet) -> Settings {
+    fn settings(&self, layers: &[Outlet]) -> Settings {
+        let names: Vec<&str> = layers.iter().map(|at| self.model.name_of(at.node)).collect();
+        let is_list = self.question.at.as_ref().is_some_and(OneOrMany::is_list);
         let shared = [
-            ("at", json!(self.model.name_of(at.node))),
+            ("at", json!(one_or_many(names, is_list))),
             ("of", json!(self.question.of)),
             ("crop", json!(self.question.crop)),
         ];
         settings(shared.into_iter().chain(self.explainer.settings.iter().cloned()))
     }
+}
+
+/// The maps of all inputs, read at one layer.
+#[derive(Default)]
+struct ReadMaps {
+    arrays: Vec<Array>,
+    starts: Vec<Vec<usize>>,
+    gaps: Vec<f64>,
+    sums: BTreeMap<usize, Vec<f64>>,
+    checks: Vec<Checks>,
+}
+
+impl ReadMaps {
+    /// Those of one more input.
+    fn add(&mut self, mut map: Map, n_targets: usize, question: &Question) -> Result<(), ErrorObject> {
+        if question.check {
+            self.checks.extend(checks_of(&map)?);
+        }
+        map.sums.drain(..).for_each(|(idx, of_targets)| self.sums.entry(idx.0).or_default().extend(of_targets));
+        self.gaps.extend(map.gaps.take().unwrap_or_default());
+        if let Some(windows) = &map.windows {
+            let first_spatial = map.axes.len() - windows.lengths.len();
+            if n_targets == 1 {
+                begin_later(&mut map.axes[first_spatial..], &windows.starts[0], &windows.lengths);
+            }
+            let start = |start: &Vec<isize>| {
+                std::iter::repeat_n(0, first_spatial).chain(start.iter().map(|&place| place as usize)).collect()
+            };
+            self.starts.extend(windows.starts.iter().map(start));
+        }
+        let leading = question.target.is_list().then(|| Axis::named("target"));
+        self.arrays.push(Array::of(&map.value, leading, map.axes)?);
+        Ok(())
+    }
+
+    /// All of them as one array, and what is answered beside it; its tensor is still without numbers.
+    fn together(
+        mut self,
+        question: &Question,
+        model: &HeldModel,
+        at: Outlet,
+    ) -> Result<(Array, LayerMap), ErrorObject> {
+        let array = match question.input.is_list() {
+            true => Array::stack(self.arrays, Axis::named("input"))?,
+            false => self.arrays.swap_remove(0),
+        };
+        let are_many = are_many(question);
+        let crop_start = (!self.starts.is_empty()).then(|| match are_many {
+            true => CropStart::Many(self.starts),
+            false => CropStart::One(self.starts.swap_remove(0)),
+        });
+        let of_layer =
+            |(idx, sums)| LayerSum { layer: model.name_of(NodeIdx(idx)).to_owned(), sum: one_or_many(sums, are_many) };
+        let map = LayerMap {
+            layer: model.name_of(at.node).to_owned(),
+            tensor: Tensor::without_numbers(array.shape.clone(), array.axes.clone()),
+            crop_start,
+            completeness_gap: (!self.gaps.is_empty()).then(|| one_or_many(self.gaps, are_many)),
+            relevance_sums: self.sums.into_iter().map(of_layer).collect(),
+            checks: question.check.then(|| one_or_many(self.checks, are_many)),
+        };
+        Ok((array, map))
+    }
+}
+
+/// Whether there is a list of maps at each layer.
+fn are_many(question: &Question) -> bool {
+    question.target.is_list() || question.input.is_list()
+}
+
+/// A list where one was asked, else the only one.
+fn one_or_many<T>(mut all: Vec<T>, is_list: bool) -> OneOrMany<T> {
+    if is_list { OneOrMany::Many(all) } else { OneOrMany::One(all.swap_remove(0)) }
 }
 
 /// What can be said of each map at once. Where relevance is shared out layer by layer, what arrives at the map is held

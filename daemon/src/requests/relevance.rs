@@ -16,7 +16,7 @@ use crate::errors;
 use crate::held_model::HeldModel;
 use crate::requests::asked::AskedInput;
 use crate::requests::attribution::read;
-use crate::requests::explainer::{Explain, Explainer, Map};
+use crate::requests::explainer::{Explain, Explainer, Map, each};
 
 /// Bounds of the input.
 type Bounds = (Vec<f64>, Vec<f64>);
@@ -66,7 +66,7 @@ pub(super) fn deep_taylor<'a>(model: &HeldModel, params: &'a DeepTaylorParams) -
 }
 
 fn explain<'a>(rules: RuleTable, start: introspection::RelevanceStart, crop: bool) -> Explain<'a> {
-    Box::new(move |model: &HeldModel, asked: &AskedInput, question: &introspection::Question<'_>| {
+    each(move |model: &HeldModel, asked: &AskedInput, question: &introspection::Question<'_>| {
         model.relevance_asked.note();
         let relevance =
             relevance_of(question, &rules, start).map_err(|error| errors::of_introspection(error, &model.graph))?;

@@ -102,8 +102,14 @@ impl<'a> Subject<'a> {
 
     /// The layer where maps are read.
     pub(super) fn at(&self) -> Result<Outlet, ErrorObject> {
-        let at = self.asked.question().at.as_deref();
-        at.map_or_else(|| Ok(self.model.input()), |name| self.model.layer(name))
+        match &self.asked.question().at {
+            None => Ok(self.model.input()),
+            Some(OneOrMany::One(name)) => self.model.layer(name),
+            Some(OneOrMany::Many(_)) => {
+                let message = "maps are judged where they are read at one layer, and `at` is a list";
+                Err(ErrorObject::invalid("at", message).expected("one layer"))
+            }
+        }
     }
 
     /// The target as it was asked.
@@ -150,7 +156,7 @@ impl<'a> Subject<'a> {
     ) -> Result<Numbers, ErrorObject> {
         let (graph, trace, interrupt) = (&model.graph, &*asked.trace, &Quiet(self.token));
         let question = introspection::Question { graph, trace, targets: &[target], at: self.at()?, interrupt };
-        let map = (explainer.explain)(model, asked, &question)?;
+        let map = explainer.map(model, asked, &question)?;
         self.state.counters.backward_walks.fetch_add(1, Ordering::Relaxed);
         let numbers = map.value.to_f64_vec().map_err(|error| errors::of_model(error, None))?;
         if let Some(number) = numbers.iter().find(|number| !number.is_finite()) {

@@ -14,7 +14,7 @@ use crate::errors;
 use crate::held_model::HeldModel;
 use crate::requests::asked::AskedInput;
 use crate::requests::attribution::{of_input, spatial};
-use crate::requests::explainer::{Explainer, Map};
+use crate::requests::explainer::{Explainer, Map, each};
 use crate::requests::input::from_tensor;
 use crate::to_protocol::axes_of;
 
@@ -36,7 +36,7 @@ pub(super) fn integrated_gradients<'a>(
         look: Look::Signed,
         settings: vec![("steps", json!(steps)), ("quadrature", json!(quadrature)), ("baseline", shown(baseline))],
         notes: vec![],
-        explain: Box::new(move |model, asked, of| {
+        explain: each(move |model, asked, of| {
             let complete =
                 introspection::integrated_gradients(of, &baseline_of(model, asked, of.at, baseline)?, *steps, rule);
             completed(model, asked, of, question.crop, complete)
@@ -66,7 +66,7 @@ pub(super) fn smooth_grad<'a>(_: &HeldModel, params: &'a SmoothGradParams) -> Re
         look: Look::Magnitude,
         settings,
         notes: vec![],
-        explain: Box::new(move |model, asked, of| {
+        explain: each(move |model, asked, of| {
             let map = introspection::smooth_grad(of, *samples, *noise, *seed, kept);
             let map = map.map_err(|error| errors::of_introspection(error, &model.graph))?;
             of_input(model, asked, of, question.crop, map)
@@ -85,7 +85,7 @@ pub(super) fn deep_lift<'a>(_: &HeldModel, params: &'a DeepLiftParams) -> Result
         look: Look::Signed,
         settings: vec![("baseline", shown(baseline)), ("max_pool", json!(max_pool))],
         notes: vec![],
-        explain: Box::new(move |model, asked, of| {
+        explain: each(move |model, asked, of| {
             let complete = introspection::deep_lift(of, &baseline_of(model, asked, of.at, baseline)?, rule);
             completed(model, asked, of, question.crop, complete)
         }),
@@ -102,7 +102,7 @@ pub(super) fn occlusion<'a>(_: &HeldModel, params: &'a OcclusionParams) -> Resul
         look: Look::Signed,
         settings,
         notes: vec![],
-        explain: Box::new(move |model, asked, of| {
+        explain: each(move |model, asked, of| {
             let shape = &asked.prepared_at(model, of.at).value.shape()[1..];
             let window = window.clone().unwrap_or_else(|| default_window(shape));
             let stride = stride.clone().unwrap_or_else(|| window.iter().map(|length| length.div_ceil(2)).collect());
@@ -126,7 +126,7 @@ pub(super) fn rise<'a>(_: &HeldModel, params: &'a RiseParams) -> Result<Explaine
         look: Look::Magnitude,
         settings: vec![("masks", json!(masks)), ("cells", json!(cells)), ("keep", json!(keep)), ("seed", json!(seed))],
         notes: vec![],
-        explain: Box::new(move |model, asked, of| {
+        explain: each(move |model, asked, of| {
             let map = introspection::rise(of, random).map_err(|error| errors::of_introspection(error, &model.graph))?;
             Ok(Map::whole(map, spatial(axes_of(model, asked.prepared_at(model, of.at), of.at))))
         }),
