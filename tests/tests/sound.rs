@@ -266,3 +266,40 @@ fn a_corpus_is_read_as_it_lies_and_what_is_damaged_is_named() {
     let message = daemon.refusal("corpus.load", json!({"path": empty.display().to_string()}));
     assert!(message.contains("the folder is empty"), "{message}");
 }
+
+#[test]
+fn maps_at_a_list_of_layers_are_those_at_each() {
+    let daemon = daemon();
+    let described = daemon.result("model.describe", json!({"model": "speech"}));
+    let layers = described["layers"].as_array().unwrap();
+    let convolutions: Vec<&Value> =
+        layers.iter().filter(|layer| layer["operator"] == "Conv").map(|layer| &layer["name"]).collect();
+    let at = [convolutions[2], convolutions[0], &layers[0]["name"]];
+    let targets = json!([{"class": 3, "frame": 5}, {"class": 7, "frame": 40}]);
+    for (method, crop) in [
+        ("attribution.saliency", true),
+        ("attribution.guided_backprop", false),
+        ("attribution.input_x_gradient", true),
+        ("attribution.lrp", false),
+    ] {
+        let ask = |at: Value| {
+            let asked = json!({
+                "model": "speech", "input": speech(), "target": targets, "at": at, "crop": crop, "check": true,
+            });
+            daemon.result(method, asked)
+        };
+        let together = ask(json!(at));
+        let maps = together["layers"].as_array().unwrap();
+        assert_eq!(together["tensor"], maps[0]["tensor"], "{method}");
+        assert_eq!(together["settings"]["at"], json!(at));
+        assert_eq!(maps.len(), at.len());
+        for (map, at) in maps.iter().zip(at) {
+            assert_eq!(map["layer"], *at);
+            let alone = ask(at.clone());
+            assert_eq!(alone.get("layers"), None);
+            for field in ["tensor", "crop_start", "checks", "relevance_sums"] {
+                assert_eq!(map.get(field), alone.get(field), "{method} at {at}: {field}");
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Max pools of channels-last arrays, with the sizes of a depthwise convolution.
 
 use super::convolution::{Geometry, pixel};
+use super::vectorized::finish::Clamp;
 use super::vectorized::pool::{Gather, Largest, TapsOfRow, Winner, by_rows};
 use crate::element::Element;
 
@@ -16,19 +17,20 @@ pub(crate) fn max_pool<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<T> {
     })
 }
 
-/// For each output of [`max_pool`] the tap that won, the first of equals, as a number.
+/// For each output of [`max_pool`] the tap that won, the first of equals, as a number; none where the output does not lie
+/// strictly between bounds.
 ///
 /// # Shapes
 /// - returns `[batch, output rows, output columns, channels]`
-pub(crate) fn winners<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<T> {
+pub(crate) fn winners<T: Element>(geometry: &Geometry, input: &[T], between: Option<Clamp<T>>) -> Vec<T> {
     let read = Plane::read_by_outputs(geometry);
     by_rows(geometry.batch * geometry.output[0], geometry.output[1] * geometry.channels_in, |nth, taps| {
         read.push_row(nth, taps);
-        Winner(input)
+        Winner { numbers: input, between }
     })
 }
 
-/// The gradient of [`max_pool`] to its input: all of it to each window's winner.
+/// The gradient of [`max_pool`] to its input, or a bound where it is lower: all of it to each window's winner.
 ///
 /// # Shapes
 /// - `winners`: `[row, …]` as [`winners`] gives them, `gradient`: `[pair, output rows, output columns, channels]`
@@ -38,6 +40,7 @@ pub(crate) fn max_pool_gradient<T: Element>(
     winners: &[T],
     gradient: &[T],
     rows: &[usize],
+    lowest: T,
 ) -> Vec<T> {
     let [in_rows, in_columns] = geometry.input;
     let image = pixel(1, [0, 0], geometry.output) * geometry.channels_in;
@@ -46,7 +49,8 @@ pub(crate) fn max_pool_gradient<T: Element>(
     by_rows(rows.len() * in_rows, in_columns * geometry.channels_in, |nth, taps| {
         let pair = nth / in_rows;
         readers.push_row(nth % in_rows, taps);
-        Gather { winners: &winners[rows[pair] * image..][..image], gradient: &gradient[pair * image..][..image] }
+        let (winners, gradient) = (&winners[rows[pair] * image..][..image], &gradient[pair * image..][..image]);
+        Gather { winners, gradient, lowest }
     })
 }
 

@@ -1,7 +1,9 @@
-//! Convolutions with kernels of 3 × 3 and stride 1 by Winograd's minimal filtering: 16 products of matrices for tiles of
-//! 2 × 2 pixels, which take 4 multiplications a pixel where the definition takes 9 (Lavin and Gray 2016).
+//! Convolutions with kernels of 3 × 3 and stride 1 by Winograd's minimal filtering (Lavin and Gray 2016): 16 products of
+//! matrices for tiles of 2 × 2 pixels, which take 4 multiplications a pixel where the definition takes 9, or 36 for tiles
+//! of 4 × 4, which take 2¼.
 //!
-//! Larger tiles would take fewer still, but their transforms amplify rounding beyond what "exact" may mean here.
+//! Of 128 channels the former round like the definition, the latter three times as much (2e-7 of the largest number, root
+//! mean square); tiles larger still would amplify rounding beyond what "exact" may mean here.
 
 use std::mem::MaybeUninit;
 
@@ -11,27 +13,57 @@ use super::convolution::{Geometry, pixel};
 use super::vectorized::finish::Finish;
 use super::vectorized::taps::{Packed, TapProduct, Target, Threads};
 use super::vectorized::unwritten::{unwritten, written, written_part};
-use super::vectorized::winograd::{POINTS, PixelRows, Tiles, apart, transform_input, transform_output};
+use super::vectorized::winograd::{
+    FourByFour, MOST_READ, PixelRows, Tile, Tiles, TwoByTwo, apart, transform_input, transform_output,
+};
 use crate::element::Element;
 use crate::pause;
+
+/// The size of tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tiling {
+    /// Tiles of 2 × 2 pixels.
+    Two,
+    /// Tiles of 4 × 4 pixels.
+    Four,
+}
 
 /// Weights `G g Gᵀ`, packed for each point of the transform.
 #[derive(Debug)]
 pub(crate) struct WinogradWeights<T> {
+    tiling: Tiling,
     points: Vec<Packed<T>>,
     bias: Vec<T>,
 }
 
-/// Whether a convolution is of the kind, and large enough that this is less work.
-pub(crate) fn pays(geometry: &Geometry) -> bool {
+/// The size of tiles with which this is least work, where a convolution is of the kind and large enough to be worth it.
+pub(crate) fn worth_it(geometry: &Geometry) -> Option<Tiling> {
     const ENOUGH_CHANNELS: usize = 32;
     /// How many multiplications a weight is worth that has to be fetched from memory.
     const FETCH: usize = 12;
     let is_plain =
         geometry.kernel == [3, 3] && geometry.stride == [1, 1] && geometry.dilation == [1, 1] && geometry.groups == 1;
-    let n_tiles = geometry.batch * geometry.output[0].div_ceil(2) * geometry.output[1].div_ceil(2);
-    let (by_tiles, direct) = (POINTS * (n_tiles + FETCH), 9 * (geometry.n_output_pixels() + FETCH));
-    is_plain && geometry.channels_in.min(geometry.channels_out) >= ENOUGH_CHANNELS && 5 * by_tiles < 4 * direct
+    if !is_plain || geometry.channels_in.min(geometry.channels_out) < ENOUGH_CHANNELS {
+        return None;
+    }
+    let work = |tiling: Tiling| {
+        let side = tiling.side();
+        let n_tiles = geometry.batch * geometry.output[0].div_ceil(side) * geometry.output[1].div_ceil(side);
+        (side + 2).pow(2) * (n_tiles + FETCH)
+    };
+    let direct = 9 * (geometry.n_output_pixels() + FETCH);
+    let least = [Tiling::Two, Tiling::Four].into_iter().min_by_key(|&tiling| work(tiling))?;
+    (6 * work(least) < 5 * direct).then_some(least)
+}
+
+impl Tiling {
+    /// Rows and columns of pixels that a tile gives.
+    fn side(self) -> usize {
+        match self {
+            Tiling::Two => TwoByTwo::GIVES,
+            Tiling::Four => FourByFour::GIVES,
+        }
+    }
 }
 
 /// The convolution that the gradient to the input is, where it is one.
@@ -52,33 +84,48 @@ impl<T: Element> WinogradWeights<T> {
     ///
     /// # Shapes
     /// - `weights`: `[out, in, 3, 3]`, `bias`: `[out]`
-    pub(crate) fn forward(geometry: &Geometry, weights: &[T], bias: Option<&[T]>) -> Self {
+    pub(crate) fn forward(tiling: Tiling, geometry: &Geometry, weights: &[T], bias: Option<&[T]>) -> Self {
         let kernel = |out: usize, input: usize| {
             let start = (out * geometry.channels_in + input) * 9;
             std::array::from_fn(|tap| weights[start + tap])
         };
-        WinogradWeights::new([geometry.channels_in, geometry.channels_out], bias, kernel)
+        WinogradWeights::new(tiling, [geometry.channels_in, geometry.channels_out], bias, kernel)
     }
 
     /// For the gradient to the input, whose kernels are flipped.
     ///
     /// # Shapes
     /// - `weights`: `[out, in, 3, 3]`
-    pub(crate) fn backward(geometry: &Geometry, weights: &[T]) -> Self {
+    pub(crate) fn backward(tiling: Tiling, geometry: &Geometry, weights: &[T]) -> Self {
         let kernel = |out: usize, input: usize| {
             let start = (input * geometry.channels_in + out) * 9;
             std::array::from_fn(|tap| weights[start + 8 - tap])
         };
-        WinogradWeights::new([geometry.channels_out, geometry.channels_in], None, kernel)
+        WinogradWeights::new(tiling, [geometry.channels_out, geometry.channels_in], None, kernel)
     }
 
-    fn new([ins, outs]: [usize; 2], bias: Option<&[T]>, kernel: impl Fn(usize, usize) -> [T; 9] + Sync) -> Self {
-        let of_pair = |pair: usize| transformed(kernel(pair / ins, pair % ins));
-        let transformed: Vec<[T; POINTS]> = (0..ins * outs).into_par_iter().map(of_pair).collect();
-        let of_point =
-            |point: usize| Packed::new([1, ins, outs], None, |_, input, out| transformed[out * ins + input][point]);
+    fn new(
+        tiling: Tiling,
+        [ins, outs]: [usize; 2],
+        bias: Option<&[T]>,
+        kernel: impl Fn(usize, usize) -> [T; 9] + Sync,
+    ) -> Self {
+        let n_points = (tiling.side() + 2).pow(2);
+        let mut transformed = vec![T::zero(); ins * outs * n_points];
+        let transform = |(pair, points): (usize, &mut [T])| {
+            let kernel = kernel(pair / ins, pair % ins);
+            match tiling {
+                Tiling::Two => transform_kernel::<T, TwoByTwo>(kernel, points),
+                Tiling::Four => transform_kernel::<T, FourByFour>(kernel, points),
+            }
+        };
+        transformed.par_chunks_exact_mut(n_points).enumerate().for_each(transform);
+        let of_point = |point: usize| {
+            Packed::new([1, ins, outs], None, |_, input, out| transformed[(out * ins + input) * n_points + point])
+        };
         WinogradWeights {
-            points: (0..POINTS).map(of_point).collect(),
+            tiling,
+            points: (0..n_points).map(of_point).collect(),
             bias: bias.map_or_else(|| vec![T::zero(); outs], <[T]>::to_vec),
         }
     }
@@ -93,15 +140,22 @@ impl<T: Element> WinogradWeights<T> {
     /// # Shapes
     /// - `input`: `[batch, rows, columns, in]`; returns `[batch, output rows, output columns, out]`
     pub(crate) fn convolve(&self, geometry: &Geometry, input: &[T], finish: Finish<'_, T>) -> Vec<T> {
+        match self.tiling {
+            Tiling::Two => self.convolve_by::<TwoByTwo>(geometry, input, finish),
+            Tiling::Four => self.convolve_by::<FourByFour>(geometry, input, finish),
+        }
+    }
+
+    fn convolve_by<S: Tile>(&self, geometry: &Geometry, input: &[T], finish: Finish<'_, T>) -> Vec<T> {
         let (outs, [rows, columns]) = (geometry.channels_out, geometry.output);
         let mut output = unwritten(geometry.n_output_pixels() * outs);
-        // A row of tiles is two rows of pixels, one at the end of an image of odd height.
-        let (image, pair) = (rows * columns * outs, 2 * columns * outs);
-        let pairs = output.chunks_exact_mut(image).flat_map(|image| image.chunks_mut(pair));
+        // A row of tiles is some rows of pixels, fewer at the end of an image.
+        let (image, of_tiles) = (rows * columns * outs, S::GIVES * columns * outs);
+        let of_tiles = output.chunks_exact_mut(image).flat_map(|image| image.chunks_mut(of_tiles));
         let mut rows_of_tiles: Vec<RowOfTiles<'_, T>> =
-            pairs.enumerate().map(|(nth, output)| RowOfTiles::new(geometry, nth, output)).collect();
-        let (together, threads) = rows_together(geometry);
-        let of_group = together * columns.div_ceil(2) * geometry.channels_in * outs * POINTS;
+            of_tiles.enumerate().map(|(nth, output)| RowOfTiles::new::<S>(geometry, nth, output)).collect();
+        let (together, threads) = rows_together::<S>(geometry);
+        let of_group = together * columns.div_ceil(S::GIVES) * geometry.channels_in * outs * S::POINTS;
         match threads {
             Threads::One => {
                 let n_threads = rayon::current_num_threads();
@@ -110,7 +164,7 @@ impl<T: Element> WinogradWeights<T> {
                 let mut groups = in_parts(&mut rows_of_tiles, n_groups);
                 for groups in groups.chunks_mut((pause::MULTIPLICATIONS / of_group).max(n_threads)) {
                     groups.par_iter_mut().for_each_init(Room::default, |room, rows| {
-                        self.convolve_rows(geometry, input, rows, finish, (room, threads));
+                        self.convolve_rows::<S>(geometry, input, rows, finish, (room, threads));
                     });
                     pause::point();
                 }
@@ -118,7 +172,7 @@ impl<T: Element> WinogradWeights<T> {
             Threads::All => {
                 let mut room = Room::default();
                 for rows in rows_of_tiles.chunks_mut(together) {
-                    self.convolve_rows(geometry, input, rows, finish, (&mut room, threads));
+                    self.convolve_rows::<S>(geometry, input, rows, finish, (&mut room, threads));
                 }
             }
         }
@@ -127,7 +181,7 @@ impl<T: Element> WinogradWeights<T> {
     }
 
     /// Some rows of tiles: their transforms, a product for each point, and back.
-    fn convolve_rows(
+    fn convolve_rows<S: Tile>(
         &self,
         geometry: &Geometry,
         input: &[T],
@@ -138,13 +192,13 @@ impl<T: Element> WinogradWeights<T> {
         // One thread does not even ask whether others are idle.
         let at_least = if threads == Threads::One { usize::MAX } else { 1 };
         let (ins, outs) = (geometry.channels_in, geometry.channels_out);
-        let columns = geometry.output[1].div_ceil(2);
+        let columns = geometry.output[1].div_ceil(S::GIVES);
         let n_tiles = rows.len() * columns;
-        let (of_row, of_point) = (POINTS * apart::<T>(columns * ins), apart::<T>(n_tiles * outs));
-        let (points_in, points_out) = room.of(rows.len() * of_row, POINTS * of_point);
+        let (of_row, of_point) = (S::POINTS * apart::<T>(columns * ins), apart::<T>(n_tiles * outs));
+        let (points_in, points_out) = room.of(rows.len() * of_row, S::POINTS * of_point);
 
         let transform = |(points, row): (_, &RowOfTiles<'_, T>)| {
-            transform_input(&row.pixels(geometry, input), columns, points);
+            transform_input::<T, S>(&row.pixels(geometry, input), columns, points);
         };
         points_in.par_chunks_exact_mut(of_row).zip(&*rows).with_min_len(at_least).for_each(transform);
         // SAFETY: all rows of tiles are transformed.
@@ -152,7 +206,7 @@ impl<T: Element> WinogradWeights<T> {
 
         let multiply = |(point, output): (usize, &mut [MaybeUninit<T>])| {
             let places = |tile: usize, places: &mut [usize]| {
-                places[0] = tile / columns * of_row + point * (of_row / POINTS) + tile % columns * ins;
+                places[0] = tile / columns * of_row + point * (of_row / S::POINTS) + tile % columns * ins;
             };
             let (weights, target) = (self.points[point].right(), Target::Every { first: 0, stride: outs });
             TapProduct { input: points_in, weights, n_rows: n_tiles, places, target, finish: Finish::none() }
@@ -160,29 +214,28 @@ impl<T: Element> WinogradWeights<T> {
         };
         // What one thread does is never worth a pause.
         let at_once = match threads {
-            Threads::One => POINTS,
+            Threads::One => S::POINTS,
             Threads::All => (pause::MULTIPLICATIONS / (n_tiles * ins * outs)).max(rayon::current_num_threads()),
         };
-        for first in (0..POINTS).step_by(at_once) {
+        for first in (0..S::POINTS).step_by(at_once) {
             let points = points_out[first * of_point..].par_chunks_exact_mut(of_point).take(at_once);
             points.enumerate().with_min_len(at_least).for_each(|(nth, output)| multiply((first + nth, output)));
             if threads == Threads::All {
                 pause::point();
             }
         }
-        let points: [&[T]; POINTS] = std::array::from_fn(|point| {
-            // SAFETY: a product has written a number for every tile and channel.
-            unsafe { written_part(&points_out[point * of_point..][..n_tiles * outs]) }
-        });
+        // SAFETY: a product has written a number for every tile and channel.
+        let points = points_out.chunks_exact(of_point).map(|point| unsafe { written_part(&point[..n_tiles * outs]) });
+        let points: Vec<&[T]> = points.collect();
 
         rows.par_iter_mut().enumerate().with_min_len(at_least).for_each(|(nth, row)| {
             let tiles = Tiles { points: &points, first: nth * columns, n: columns };
-            transform_output(tiles, &self.bias, geometry.output[1], (finish, row.place), row.output);
+            transform_output::<T, S>(tiles, &self.bias, geometry.output[1], (finish, row.place), row.output);
         });
     }
 }
 
-/// Two rows of pixels, or the last one of an image of odd height.
+/// As many rows of pixels as a tile gives, or fewer at the end of an image.
 #[derive(Debug)]
 struct RowOfTiles<'a, T> {
     image: usize,
@@ -195,16 +248,16 @@ struct RowOfTiles<'a, T> {
 
 impl<'a, T: Element> RowOfTiles<'a, T> {
     /// The `nth` of a batch.
-    fn new(geometry: &Geometry, nth: usize, output: &'a mut [MaybeUninit<T>]) -> Self {
-        let of_image = geometry.output[0].div_ceil(2);
-        let (image, row) = (nth / of_image, 2 * (nth % of_image));
+    fn new<S: Tile>(geometry: &Geometry, nth: usize, output: &'a mut [MaybeUninit<T>]) -> Self {
+        let of_image = geometry.output[0].div_ceil(S::GIVES);
+        let (image, row) = (nth / of_image, S::GIVES * (nth % of_image));
         let place = pixel(image, [row, 0], geometry.output) * geometry.channels_out;
         RowOfTiles { image, row, place, output }
     }
 
     /// What it reads.
     fn pixels<'i>(&self, geometry: &Geometry, input: &'i [T]) -> PixelRows<'i, T> {
-        let rows = std::array::from_fn(|nth| {
+        let rows: [Option<usize>; MOST_READ] = std::array::from_fn(|nth| {
             let row = (self.row + nth).checked_sub(geometry.padding[0]).filter(|&row| row < geometry.input[0])?;
             Some(pixel(self.image, [row, 0], geometry.input) * geometry.channels_in)
         });
@@ -253,28 +306,26 @@ fn in_parts<R>(mut rest: &mut [R], n_parts: usize) -> Vec<&mut [R]> {
 ///
 /// Where a core's cache holds all weights, as many as it holds beside them, each thread some for itself; elsewhere all
 /// threads share the points of more, as many as let the product of a point stay there.
-fn rows_together(geometry: &Geometry) -> (usize, Threads) {
+fn rows_together<S: Tile>(geometry: &Geometry) -> (usize, Threads) {
     const WEIGHTS_IN_CACHE: usize = 256 << 10;
-    const TILES_BESIDE: usize = 56;
+    const POINTS_BESIDE: usize = 1 << 10;
     const NUMBERS_OF_POINT: usize = 100 << 10;
-    let (ins, outs, columns) = (geometry.channels_in, geometry.channels_out, geometry.output[1].div_ceil(2));
-    if POINTS * ins * outs <= WEIGHTS_IN_CACHE {
-        ((TILES_BESIDE / columns).max(1), Threads::One)
+    let (ins, outs, columns) = (geometry.channels_in, geometry.channels_out, geometry.output[1].div_ceil(S::GIVES));
+    if S::POINTS * ins * outs <= WEIGHTS_IN_CACHE {
+        ((POINTS_BESIDE / S::POINTS / columns).max(1), Threads::One)
     } else {
         ((NUMBERS_OF_POINT / columns / (ins + outs)).max(1), Threads::All)
     }
 }
 
-/// `G g Gᵀ` with `G = [1 0 0; ½ ½ ½; ½ -½ ½; 0 0 1]`, rounded once.
-fn transformed<T: Element>(kernel: [T; 9]) -> [T; POINTS] {
-    let line = |g: [f64; 3]| {
-        let (outer, middle) = ((g[0] + g[2]) / 2.0, g[1] / 2.0);
-        [g[0], outer + middle, outer - middle, g[2]]
-    };
-    let columns: [[f64; 4]; 3] =
-        std::array::from_fn(|column| line(std::array::from_fn(|row| kernel[3 * row + column].wide())));
-    let rows: [[f64; 4]; 4] = std::array::from_fn(|row| line(std::array::from_fn(|column| columns[column][row])));
-    std::array::from_fn(|point| T::of(rows[point / 4][point % 4]))
+/// `G g Gᵀ`, rounded once.
+fn transform_kernel<T: Element, S: Tile>(kernel: [T; 9], points: &mut [T]) {
+    let columns: [[f64; MOST_READ]; 3] =
+        std::array::from_fn(|column| S::kernel_line(std::array::from_fn(|row| kernel[3 * row + column].wide())));
+    for (row, points) in points.chunks_exact_mut(S::READS).enumerate() {
+        let line = S::kernel_line(std::array::from_fn(|column| columns[column][row]));
+        points.iter_mut().zip(line).for_each(|(point, number)| *point = T::of(number));
+    }
 }
 
 #[cfg(test)]
@@ -303,13 +354,13 @@ mod tests {
     }
 
     /// The largest difference to the products over taps, in parts of the largest number.
-    fn difference<T: Element>(geometry: &Geometry) -> f64 {
+    fn difference<T: Element>(tiling: Tiling, geometry: &Geometry) -> f64 {
         let input: Vec<T> = numbers(geometry.batch * geometry.input[0] * geometry.input[1] * geometry.channels_in, 1);
         let weights: Vec<T> = numbers(9 * geometry.channels_in * geometry.channels_out, 2);
         let bias: Vec<T> = numbers(geometry.channels_out, 3);
         let clamp = Clamp { low: T::zero(), high: T::of(60.0) };
         let by_taps = ForwardWeights::new(geometry, &weights, Some(&bias)).convolve(geometry, &input, clamp);
-        let by_tiles = WinogradWeights::forward(geometry, &weights, Some(&bias));
+        let by_tiles = WinogradWeights::forward(tiling, geometry, &weights, Some(&bias));
         let by_tiles = by_tiles.convolve(geometry, &input, Finish::clamp(clamp));
 
         let gradient: Vec<T> = numbers(by_taps.len(), 4);
@@ -318,7 +369,7 @@ mod tests {
         let gate = Gate { values: &input, bounds: Clamp { low: T::zero(), high: T::one() }, image, rows: &rows };
         let finish = Finish { clamp: Clamp::none(), gate: Some(gate) };
         let passed = BackwardWeights::new(geometry, &weights).input_gradient(geometry, &gradient, finish);
-        let flipped = WinogradWeights::backward(geometry, &weights);
+        let flipped = WinogradWeights::backward(tiling, geometry, &weights);
         let passed_by_tiles = flipped.convolve(&backward(geometry).unwrap(), &gradient, finish);
         let of_pair = |a: &[T], b: &[T]| {
             assert_eq!(a.len(), b.len());
@@ -328,25 +379,34 @@ mod tests {
         of_pair(&by_taps, &by_tiles).max(of_pair(&passed, &passed_by_tiles))
     }
 
+    const TILINGS: [Tiling; 2] = [Tiling::Two, Tiling::Four];
+
     #[test]
     fn odd_images_and_all_paddings_equal_the_products_over_taps() {
-        for (input, padding) in [([7, 10], [1, 1]), ([4, 3], [0, 2]), ([9, 9], [2, 0]), ([3, 3], [0, 0])] {
-            let found = difference::<f64>(&geometry(input, [9, 17], padding));
-            assert!(found < 1e-13, "{input:?} {padding:?}: {found}");
+        for (input, padding) in
+            [([7, 10], [1, 1]), ([4, 3], [0, 2]), ([9, 9], [2, 0]), ([3, 3], [0, 0]), ([8, 17], [1, 0])]
+        {
+            for tiling in TILINGS {
+                let found = difference::<f64>(tiling, &geometry(input, [9, 17], padding));
+                assert!(found < 1e-13, "{input:?} {padding:?} {tiling:?}: {found}");
+            }
         }
     }
 
     #[test]
     fn tiles_in_groups_of_one_thread_and_of_all_equal_the_products_over_taps() {
-        for (input, channels, threads) in [
-            ([45, 61], [8, 33], Threads::One),
-            ([13, 9], [144, 128], Threads::All),
-            ([60, 70], [300, 64], Threads::All),
+        for (input, channels, [two, four]) in [
+            ([45, 61], [8, 33], [Threads::One; 2]),
+            ([13, 9], [144, 64], [Threads::One, Threads::All]),
+            ([13, 9], [144, 128], [Threads::All; 2]),
+            ([60, 70], [300, 64], [Threads::All; 2]),
         ] {
             let geometry = geometry(input, channels, [1, 1]);
-            assert_eq!(rows_together(&geometry).1, threads);
-            let found = difference::<f64>(&geometry);
-            assert!(found < 1e-13, "{input:?} {channels:?}: {found}");
+            assert_eq!([rows_together::<TwoByTwo>(&geometry).1, rows_together::<FourByFour>(&geometry).1], [two, four]);
+            for tiling in TILINGS {
+                let found = difference::<f64>(tiling, &geometry);
+                assert!(found < 1e-13, "{input:?} {channels:?} {tiling:?}: {found}");
+            }
         }
     }
 
@@ -358,8 +418,17 @@ mod tests {
     }
 
     #[test]
+    fn large_tiles_are_for_large_images_and_none_for_few_pixels() {
+        let of = |side: usize, channels| worth_it(&Geometry { batch: 1, ..geometry([side; 2], [channels; 2], [1, 1]) });
+        assert_eq!([of(56, 64), of(10, 64), of(4, 64)], [Some(Tiling::Four), Some(Tiling::Two), None]);
+        assert_eq!(of(56, 16), None);
+    }
+
+    #[test]
     fn single_precision_stays_within_what_exact_may_mean() {
-        let found = difference::<f32>(&geometry([14, 14], [256, 64], [1, 1]));
-        assert!(found < 3e-6, "{found}");
+        for (tiling, bound) in [(Tiling::Two, 3e-6), (Tiling::Four, 6e-6)] {
+            let found = difference::<f32>(tiling, &geometry([14, 14], [256, 64], [1, 1]));
+            assert!(found < bound, "{tiling:?}: {found}");
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::kernels::convolution::{BackwardWeights, ForwardWeights, Geometry, spr
 use crate::kernels::frequency::{FrequencyWeights, Sequence, TurnedWeights};
 use crate::kernels::vectorized::finish::{Clamp, Finish, Gate};
 use crate::kernels::weight_gradient::{sum_of_rows, weight_gradient};
-use crate::kernels::winograd::{self, WinogradWeights};
+use crate::kernels::winograd::{self, Tiling, WinogradWeights};
 use crate::value::{Layout, Value};
 
 /// What a convolution is made from, unchecked; vectors have an entry for each spatial axis.
@@ -161,15 +161,17 @@ impl Convolution {
                 let weights = prepared.in_frequencies(&sequence, &weights, bias);
                 weights.convolve(&sequence, &numbers, clamp)
             }
-            None if winograd::pays(&geometry) => {
-                let make = || WinogradWeights::forward(&geometry, &weights, bias);
-                let weights = prepared.forward_winograd.get_or_make(WinogradWeights::bytes, make);
-                weights.convolve(&geometry, &numbers, Finish::clamp(clamp))
-            }
-            None => {
-                let make = || ForwardWeights::new(&geometry, &weights, bias);
-                prepared.forward.get_or_make(ForwardWeights::bytes, make).convolve(&geometry, &numbers, clamp)
-            }
+            None => match winograd::worth_it(&geometry) {
+                Some(tiling) => {
+                    let make = || WinogradWeights::forward(tiling, &geometry, &weights, bias);
+                    let weights = prepared.forward_winograd.of(tiling).get_or_make(WinogradWeights::bytes, make);
+                    weights.convolve(&geometry, &numbers, Finish::clamp(clamp))
+                }
+                None => {
+                    let make = || ForwardWeights::new(&geometry, &weights, bias);
+                    prepared.forward.get_or_make(ForwardWeights::bytes, make).convolve(&geometry, &numbers, clamp)
+                }
+            },
         };
         Value::from_vec(output, &self.output_shapes(&[input.shape()])?[0], Layout::ChannelsLast)
     }
@@ -202,7 +204,7 @@ impl Convolution {
             numbers
         };
         let sequence = geometry.sequence().filter(Sequence::gradient_pays_in_frequency_domain);
-        let tiled = winograd::backward(&geometry).filter(winograd::pays);
+        let tiled = winograd::backward(&geometry).and_then(|back| Some((winograd::worth_it(&back)?, back)));
         let numbers = match (sequence, tiled) {
             _ if geometry.has_few_outputs() => finished(spread_gradient(&geometry, &arrived, &weights)),
             (Some(sequence), _) => {
@@ -214,9 +216,9 @@ impl Convolution {
                     .then(|| prepared.frequency_turned.get_or_make(TurnedWeights::bytes, || weights.turned()));
                 finished(weights.input_gradient(&sequence, &arrived, turned))
             }
-            (None, Some(tiled)) => {
-                let make = || WinogradWeights::backward(&geometry, &weights);
-                let weights = prepared.backward_winograd.get_or_make(WinogradWeights::bytes, make);
+            (None, Some((tiling, tiled))) => {
+                let make = || WinogradWeights::backward(tiling, &geometry, &weights);
+                let weights = prepared.backward_winograd.of(tiling).get_or_make(WinogradWeights::bytes, make);
                 weights.convolve(&tiled, &arrived, finish)
             }
             (None, None) => {
@@ -248,9 +250,9 @@ impl Convolution {
 #[derive(Debug, Default)]
 struct PreparedWeights {
     forward: Prepared,
-    forward_winograd: Prepared,
+    forward_winograd: OfTilings,
     backward: Prepared,
-    backward_winograd: Prepared,
+    backward_winograd: OfTilings,
     /// For both directions.
     frequency: Prepared,
     /// For gradients of many blocks.
@@ -258,11 +260,32 @@ struct PreparedWeights {
     reweighted: Reweighted<Convolution>,
 }
 
+/// Weights for tiles of either size.
+#[derive(Debug, Default)]
+struct OfTilings {
+    two: Prepared,
+    four: Prepared,
+}
+
+impl OfTilings {
+    fn of(&self, tiling: Tiling) -> &Prepared {
+        match tiling {
+            Tiling::Two => &self.two,
+            Tiling::Four => &self.four,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.two.bytes() + self.four.bytes()
+    }
+}
+
 impl PreparedWeights {
     fn bytes(&self) -> usize {
-        let plain = [&self.forward, &self.forward_winograd, &self.backward, &self.backward_winograd];
-        let all = plain.into_iter().chain([&self.frequency, &self.frequency_turned]);
-        all.map(Prepared::bytes).sum::<usize>() + self.reweighted.bytes()
+        let plain = [&self.forward, &self.backward, &self.frequency, &self.frequency_turned];
+        let tiled = [&self.forward_winograd, &self.backward_winograd].map(OfTilings::bytes);
+        let plain: usize = plain.into_iter().map(Prepared::bytes).sum();
+        plain + tiled.iter().sum::<usize>() + self.reweighted.bytes()
     }
 
     fn in_frequencies<T: Element>(

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 
 use super::pool_window::{PoolWindow, channels_last};
-use super::{Backward, Family, Operator, Reach};
+use super::{Backward, Family, Operator, Reach, RectifierBelow};
 use crate::device::{MaxPoolOnDevice, OnTensors};
 use crate::element::{Element, with_element};
 use crate::error::Result;
 use crate::kernels::pool::{max_pool, max_pool_gradient, winners};
+use crate::kernels::vectorized::finish::Clamp;
 use crate::value::{Layout, Value};
 
 /// A max pool; padding never wins.
@@ -31,13 +32,21 @@ impl MaxPool {
         Value::from_vec(max_pool(&geometry, &input.numbers::<T>()?), &shape, Layout::ChannelsLast)
     }
 
-    fn input_gradient_as<T: Element>(&self, backward: &Backward<'_>) -> Result<Value> {
+    /// With a rectifier below, a window passes nothing where its winner, which is its output, stood at a bound.
+    fn input_gradient_as<T: Element>(
+        &self,
+        backward: &Backward<'_>,
+        rectifier: Option<&RectifierBelow<'_>>,
+    ) -> Result<Value> {
         let (gradient, input) = (channels_last(backward.gradient()?)?, channels_last(&backward.values.input(0)?)?);
         let mut output = gradient.shape().to_vec();
         output[0] = input.batch();
         let geometry = self.window.geometry(input.shape(), &output);
-        let winners = winners(&geometry, &input.numbers::<T>()?);
-        let passed = max_pool_gradient(&geometry, &winners, &gradient.numbers::<T>()?, backward.rows);
+        let between = rectifier.map(|below| Clamp { low: T::of(below.low), high: T::of(below.high) });
+        let only_positive = rectifier.is_some_and(|below| below.only_positive);
+        let lowest = if only_positive { T::zero() } else { T::neg_infinity() };
+        let winners = winners(&geometry, &input.numbers::<T>()?, between);
+        let passed = max_pool_gradient(&geometry, &winners, &gradient.numbers::<T>()?, backward.rows, lowest);
         Value::from_vec(passed, &backward.gradient_shape(0), Layout::ChannelsLast)
     }
 }
@@ -64,7 +73,15 @@ impl Operator for MaxPool {
     }
 
     fn input_gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Value>>> {
-        with_element!(backward.gradient()?.dtype(), T => Backward::only(self.input_gradient_as::<T>(backward)?))
+        with_element!(backward.gradient()?.dtype(), T => Backward::only(self.input_gradient_as::<T>(backward, None)?))
+    }
+
+    fn gradient_through(&self, backward: &Backward<'_>, rectifier: &RectifierBelow<'_>) -> Option<Result<Value>> {
+        let passed = || {
+            let dtype = backward.gradient()?.dtype();
+            with_element!(dtype, T => self.input_gradient_as::<T>(backward, Some(rectifier)))
+        };
+        Some(passed())
     }
 
     fn on_windows(&self, _n_spatial: usize) -> Option<Arc<dyn Operator>> {
@@ -87,6 +104,7 @@ impl Operator for MaxPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operators::activation::{Activation, PointwiseFunction};
     use crate::operators::gradient_check::{Given, check_gradients, random_value};
 
     fn pool(kernel: &[usize], stride: &[usize], padding: &[(usize, usize)], ceil_mode: bool) -> MaxPool {
@@ -119,6 +137,32 @@ mod tests {
         let backward = Backward { values: &values, gradients: &gradients, rows: &[0], wanted: &[true] };
         let passed = pool.input_gradients(&backward).unwrap().remove(0).unwrap();
         assert_eq!(passed.to_f32_vec().unwrap(), [1.0, 0.0, 0.0, 0.0]);
+    }
+
+    /// Of clipped rectifiers over few and many channels; several windows over a pixel, and zeros that tie.
+    #[test]
+    fn a_rectifier_below_passes_as_by_itself() {
+        for (channels, only_positive) in [(3, false), (20, false), (20, true)] {
+            let relu = Activation::new(PointwiseFunction::Clip { low: 0.0, high: 0.6 });
+            let below = random_value(&[2, channels, 7, 6], 7).to_dtype(DType::F64).unwrap();
+            let rectified = relu.forward(&[&below]).unwrap();
+            let pool = pool(&[3, 3], &[2, 2], &[(1, 1), (1, 1)], false);
+            let outputs = pool.forward(&[&rectified[0]]).unwrap();
+            let gradients = [Some(random_value(outputs[0].shape(), 8).to_dtype(DType::F64).unwrap())];
+            let inputs = rectified.clone();
+            let values = Given { inputs: &inputs, outputs: &outputs };
+            let backward = Backward { values: &values, gradients: &gradients, rows: &[0, 1], wanted: &[true] };
+            let rectifier = RectifierBelow { output: &rectified[0], low: 0.0, high: 0.6, only_positive };
+            let passed = pool.gradient_through(&backward, &rectifier).unwrap().unwrap();
+
+            let arrived = pool.input_gradients(&backward).unwrap().remove(0).unwrap().to_f64_vec().unwrap();
+            let (arrived, rectified) = (arrived.into_iter(), rectified[0].to_f64_vec().unwrap());
+            let by_itself = arrived.zip(rectified).map(|(gradient, output)| {
+                let passes = output > 0.0 && output < 0.6 && (gradient > 0.0 || !only_positive);
+                if passes { gradient } else { 0.0 }
+            });
+            assert_eq!(passed.to_f64_vec().unwrap(), by_itself.collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::element::Element;
 /// # Safety
 /// Every method may only run on a processor that has the instructions; pointers must be valid for `WIDTH` numbers (no
 /// alignment is asked).
-pub(super) trait Lanes {
+pub(crate) trait Lanes {
     /// What the lanes hold.
     type Number: Element;
     /// The register.

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::finish::Clamp;
 use super::lanes::Lanes;
 use super::run::Loop;
 use super::unwritten::{unwritten, written};
@@ -83,19 +84,28 @@ trait OfTaps<T: Element>: Copy {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Largest<'a, T>(pub(crate) &'a [T]);
 
-/// The tap that holds the largest number, as a number: the first of equals, and the first of all where nothing is larger
-/// than minus infinity.
+/// The tap that holds the largest number, as a number counted from one: the first of equals, and the first of all where
+/// nothing is larger than minus infinity. None, zero, where the largest number does not lie strictly between bounds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Winner<'a, T>(pub(crate) &'a [T]);
+pub(crate) struct Winner<'a, T> {
+    pub(crate) numbers: &'a [T],
+    pub(crate) between: Option<Clamp<T>>,
+}
 
-/// The sum of what arrives at the windows over a pixel in which its tap has won; a tap is that through which a window
-/// reads the pixel, with where the window's channels begin.
+/// The sum of what arrives at the windows over a pixel in which its tap has won, or a bound where it is lower; a tap is
+/// that through which a window reads the pixel, with where the window's channels begin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gather<'a, T> {
     /// `[window, channel]`
     pub(crate) winners: &'a [T],
     /// `[window, channel]`
     pub(crate) gradient: &'a [T],
+    pub(crate) lowest: T,
+}
+
+/// A tap as a number that says who won.
+fn winner<T: Element>(tap: u32) -> T {
+    T::of(f64::from(tap) + 1.0)
 }
 
 impl<T: Element> OfTaps<T> for Largest<'_, T> {
@@ -124,7 +134,7 @@ impl<T: Element> OfTaps<T> for Largest<'_, T> {
 
 impl<T: Element> OfTaps<T> for Winner<'_, T> {
     fn n_numbers(self) -> usize {
-        self.0.len()
+        self.numbers.len()
     }
 
     #[inline(always)]
@@ -132,25 +142,29 @@ impl<T: Element> OfTaps<T> for Winner<'_, T> {
         let first = taps.first().map_or(0, |(tap, _)| *tap);
         // SAFETY: the caller's word.
         unsafe {
-            let (mut largest, mut winner) = (L::splat(T::neg_infinity()), L::splat(T::of(f64::from(first))));
+            let (mut largest, mut best) = (L::splat(T::neg_infinity()), L::splat(winner(first)));
             for &(tap, place) in taps {
-                let number = L::load(self.0.as_ptr().add(place + channel));
-                winner = L::where_greater(number, largest, L::splat(T::of(f64::from(tap))), winner);
+                let number = L::load(self.numbers.as_ptr().add(place + channel));
+                best = L::where_greater(number, largest, L::splat(winner(tap)), best);
                 largest = L::at_least(largest, number);
             }
-            winner
+            match self.between {
+                None => best,
+                Some(Clamp { low, high }) => L::where_between(best, largest, L::splat(low), L::splat(high)),
+            }
         }
     }
 
     fn single(self, taps: &[(u32, usize)], channel: usize) -> T {
         let mut best = (taps.first().map_or(0, |(tap, _)| *tap), T::neg_infinity());
         for &(tap, place) in taps {
-            let number = self.0[place + channel];
+            let number = self.numbers[place + channel];
             if number > best.1 {
                 best = (tap, number);
             }
         }
-        T::of(f64::from(best.0))
+        let counts = self.between.is_none_or(|Clamp { low, high }| low < best.1 && best.1 < high);
+        if counts { winner(best.0) } else { T::zero() }
     }
 }
 
@@ -165,19 +179,19 @@ impl<T: Element> OfTaps<T> for Gather<'_, T> {
         unsafe {
             let (mut sum, one) = (L::splat(T::zero()), L::splat(T::one()));
             for &(tap, place) in taps {
-                let winner = L::load(self.winners.as_ptr().add(place + channel));
+                let won = L::load(self.winners.as_ptr().add(place + channel));
                 let arrived = L::load(self.gradient.as_ptr().add(place + channel));
-                let tap = f64::from(tap);
-                let (low, high) = (L::splat(T::of(tap - 0.5)), L::splat(T::of(tap + 0.5)));
-                sum = L::multiply_add(L::where_between(arrived, winner, low, high), one, sum);
+                let (low, high) = (winner::<T>(tap) - T::of(0.5), winner::<T>(tap) + T::of(0.5));
+                sum = L::multiply_add(L::where_between(arrived, won, L::splat(low), L::splat(high)), one, sum);
             }
-            sum
+            L::at_least(sum, L::splat(self.lowest))
         }
     }
 
     fn single(self, taps: &[(u32, usize)], channel: usize) -> T {
-        let has_won = |(tap, place): &&(u32, usize)| self.winners[place + channel] == T::of(f64::from(*tap));
-        taps.iter().filter(has_won).map(|(_, place)| self.gradient[place + channel]).sum()
+        let has_won = |(tap, place): &&(u32, usize)| self.winners[place + channel] == winner(*tap);
+        let sum = taps.iter().filter(has_won).map(|(_, place)| self.gradient[place + channel]).sum();
+        Clamp { low: self.lowest, high: T::infinity() }.of(sum)
     }
 }
 
