@@ -72,7 +72,7 @@ impl Axis {
 impl Tensor {
     /// A tensor whose numbers are base64.
     pub fn base64(shape: Vec<usize>, axes: Vec<Axis>, numbers: &[f32]) -> Self {
-        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let bytes = numbers.iter().map(|number| number.to_le_bytes()).collect::<Vec<_>>().into_flattened();
         Tensor { shape, axes, dtype: Dtype::F32, data: TensorData::Text(BASE64.encode(bytes)) }
     }
 

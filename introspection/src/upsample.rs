@@ -36,12 +36,17 @@ pub fn upsample(map: &Value, places: &[usize], interpolation: Interpolation) -> 
 fn resize_axis(numbers: &[f64], shape: &[usize], axis: usize, length: usize, interpolation: Interpolation) -> Vec<f64> {
     let step: usize = shape[axis + 1..].iter().product();
     let from = shape[axis];
+    let of_line: Vec<_> = (0..length).map(|to| neighbours(to, from, length, interpolation)).collect();
+    let between = |low: f64, high: f64, share: f64| low + (high - low) * share;
     let mut resized = Vec::with_capacity(numbers.len() / from * length);
     for line in numbers.chunks_exact(from * step) {
-        for to in 0..length {
-            let (low, high, share) = neighbours(to, from, length, interpolation);
+        if step == 1 {
+            resized.extend(of_line.iter().map(|&(low, high, share)| between(line[low], line[high], share)));
+            continue;
+        }
+        for &(low, high, share) in &of_line {
             let (low, high) = (&line[low * step..][..step], &line[high * step..][..step]);
-            resized.extend(low.iter().zip(high).map(|(low, high)| low + (high - low) * share));
+            resized.extend(low.iter().zip(high).map(|(low, high)| between(*low, *high, share)));
         }
     }
     resized

@@ -118,7 +118,8 @@ impl InputRange {
         let planes = changed.par_chunks_mut(n_places).zip(numbers.par_chunks(n_places));
         planes.enumerate().for_each(|(nth, (changed, plane))| {
             let bounds = bounds[(nth % canvas.planes) % bounds.len()];
-            changed.iter_mut().zip(plane).for_each(|(changed, number)| *changed = change(bounds, *number));
+            let numbers = changed.par_iter_mut().zip(plane).with_min_len(GRAIN);
+            numbers.for_each(|(changed, number)| *changed = change(bounds, *number));
         });
         changed
     }

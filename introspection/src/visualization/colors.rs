@@ -7,6 +7,9 @@ use rayon::prelude::*;
 
 use super::canvas::Canvas;
 
+/// Numbers that one thread mixes at a time.
+const GRAIN: usize = 1 << 13;
+
 const DIRECTIONS: [[f64; 3]; 3] = [[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]];
 
 /// `matrix[color][direction]`
@@ -49,9 +52,13 @@ fn mixed(canvas: Canvas, numbers: &[f64], matrix: &[[f64; 3]; 3]) -> Vec<f64> {
     planes.for_each(|(nth, mixed)| {
         let picture = &numbers[nth / 3 * 3 * n_places..][..3 * n_places];
         let (row, [a, b, c]) = (matrix[nth % 3], [0, 1, 2].map(|plane| &picture[plane * n_places..][..n_places]));
-        for (mixed, ((a, b), c)) in mixed.iter_mut().zip(a.iter().zip(b).zip(c)) {
-            *mixed = row[0] * a + row[1] * b + row[2] * c;
-        }
+        let parts =
+            mixed.par_chunks_mut(GRAIN).zip(a.par_chunks(GRAIN).zip(b.par_chunks(GRAIN)).zip(c.par_chunks(GRAIN)));
+        parts.for_each(|(mixed, ((a, b), c))| {
+            for (mixed, ((a, b), c)) in mixed.iter_mut().zip(a.iter().zip(b).zip(c)) {
+                *mixed = row[0] * a + row[1] * b + row[2] * c;
+            }
+        });
     });
     mixed
 }
