@@ -204,9 +204,12 @@ impl<T: Element> WinogradWeights<T> {
         // SAFETY: all rows of tiles are transformed.
         let points_in = unsafe { written_part(points_in) };
 
+        // Where each tile's first point begins.
+        let first_points = (0..rows.len()).flat_map(|row| (0..columns).map(move |tile| row * of_row + tile * ins));
+        let first_points: Vec<usize> = first_points.collect();
         let multiply = |(point, output): (usize, &mut [MaybeUninit<T>])| {
             let places = |tile: usize, places: &mut [usize]| {
-                places[0] = tile / columns * of_row + point * (of_row / S::POINTS) + tile % columns * ins;
+                places[0] = first_points[tile] + point * (of_row / S::POINTS);
             };
             let (weights, target) = (self.points[point].right(), Target::Every { first: 0, stride: outs });
             TapProduct { input: points_in, weights, n_rows: n_tiles, places, target, finish: Finish::none() }

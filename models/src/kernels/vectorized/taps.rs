@@ -339,11 +339,10 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
         if self.n_rows == 0 || n_columns == 0 {
             return;
         }
-        let zeros = vec![T::zero(); self.weights.length];
         let output = SharedOutput(output);
         let n_products = self.n_rows * self.weights.depth() * n_columns;
         if threads == Threads::One || n_products < WORTH_SHARING {
-            return self.in_blocks().for_each(|rows| self.block(&zeros, rows, 0..self.weights.n_panels(), &output));
+            return self.in_blocks().for_each(|rows| self.block(rows, 0..self.weights.n_panels(), &output));
         }
         let blocks: Vec<_> = self.in_blocks().collect();
         let parts = panel_parts(self.weights.n_panels(), blocks.len());
@@ -351,7 +350,7 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
         let between_pauses = (n_tasks * pause::MULTIPLICATIONS / n_products).max(1);
         for first in (0..n_tasks).step_by(between_pauses) {
             (first..n_tasks.min(first + between_pauses)).into_par_iter().for_each(|task| {
-                self.block(&zeros, blocks[task / parts.len()].clone(), parts[task % parts.len()].clone(), &output);
+                self.block(blocks[task / parts.len()].clone(), parts[task % parts.len()].clone(), &output);
             });
             pause::point();
         }
@@ -380,15 +379,10 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
         (0..n_rows.div_ceil(block)).map(move |nth| nth * block..n_rows.min((nth + 1) * block))
     }
 
-    fn block(
-        &self,
-        zeros: &[T],
-        rows: std::ops::Range<usize>,
-        panels: std::ops::Range<usize>,
-        output: &SharedOutput<T>,
-    ) {
+    fn block(&self, rows: std::ops::Range<usize>, panels: std::ops::Range<usize>, output: &SharedOutput<T>) {
         let n_taps = self.weights.n_taps;
-        let mut taps = vec![zeros.as_ptr(); rows.len() * n_taps];
+        let mut taps = vec![std::ptr::null(); rows.len() * n_taps];
+        let mut is_any_outside = false;
         let mut places = vec![OUTSIDE; n_taps];
         let mut targets = Vec::with_capacity(rows.len());
         let mut gates = Vec::new();
@@ -397,7 +391,9 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
                 let row = rows.start + nth;
                 (self.places)(row, &mut places);
                 for (tap, &place) in places.iter().enumerate() {
-                    if place != OUTSIDE {
+                    if place == OUTSIDE {
+                        is_any_outside = true;
+                    } else {
                         let run = &self.input[place..place + self.weights.length];
                         taps[tile.start * n_taps + tap * tile.len() + nth - tile.start] = run.as_ptr();
                     }
@@ -409,6 +405,10 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
                     gates.push(gate.at(target, self.weights.n_columns));
                 }
             }
+        }
+        let zeros = vec![T::zero(); if is_any_outside { self.weights.length } else { 0 }];
+        if is_any_outside {
+            taps.iter_mut().filter(|tap| tap.is_null()).for_each(|tap| *tap = zeros.as_ptr());
         }
         let (weights, finish, is_deep) = (self.weights, self.finish, self.is_deep());
         let block = Block { weights, taps: &taps, targets: &targets, gates: &gates, panels, is_deep, finish };
