@@ -20,8 +20,9 @@ pub struct Question {
     /// One target or a list; a list is answered in order by one walk.
     #[serde(default)]
     pub target: OneOrMany<Target>,
-    /// The layer where the map is read (default: the input), or a list; `layers` of the answer then holds the map at
-    /// each, and gradients are read at all of them in one walk.
+    /// The layer where the map is read (default: the input), or a list; then `layers` of the answer holds all maps.
+    ///
+    /// Gradients are read at all of them in one walk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<OneOrMany<String>>,
     /// Which number of the class is explained.
@@ -153,8 +154,7 @@ pub struct LayerMap {
 /// A map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attribution {
-    /// The map, in the axes of where it is read; an axis `target` or `input` in front where a list was asked. The
-    /// first layer's where `at` is a list.
+    /// The map, the first where `at` is a list; an axis `target` or `input` in front where a list was asked.
     pub tensor: Tensor,
     /// The map at every layer of `at`, where that was a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -180,7 +180,7 @@ pub struct Attribution {
     /// What one should know about this answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// A picture of the map, where asked.
+    /// A picture of the map, the first where `at` is a list, where asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<Picture>,
 }

@@ -45,7 +45,7 @@ impl Question<'_> {
     }
 
     /// What one walk brings to several layers, in their order.
-    pub fn walk_to(&self, composite: &dyn Composite, until: &[Outlet]) -> Result<Vec<Arrived>> {
+    pub(crate) fn walk_to(&self, composite: &dyn Composite, until: &[Outlet]) -> Result<Vec<Arrived>> {
         self.walk_observed(composite, until, None)
     }
 

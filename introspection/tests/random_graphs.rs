@@ -7,8 +7,8 @@ use candle_core::{DType, Device, Tensor};
 use introspection::backward_walk::{Start, Walk};
 use introspection::rules::PlainGradient;
 use introspection::{
-    Arrived, ClassChoice, LayerRule, MaxPoolRule, OutputAxes, Preset, Quadrature, Question, Relevance, RelevanceStart,
-    ResolvedTarget, RuleTable, ScoreOf, Target, cone, deep_lift, guided_backprop, input_x_gradient,
+    Arrived, ClassChoice, GradientMethod, LayerRule, MaxPoolRule, OutputAxes, Preset, Quadrature, Question, Relevance,
+    RelevanceStart, ResolvedTarget, RuleTable, ScoreOf, Target, cone, deep_lift, guided_backprop, input_x_gradient,
     integrated_gradients, lrp, resolve, saliency,
 };
 use models::graph::Rewrite;
@@ -524,6 +524,15 @@ proptest! {
         let walk = Walk { graph: &graph, trace: &trace, rows: &rows, composite: &PlainGradient, interrupt: &Uninterrupted, observer: None };
         let found = walk.run(&[Start::whole(layer, start)], &[input_of(&graph)]).unwrap().remove(0);
         close(&in_windows, &found.value.to_f64_vec().unwrap(), 1e-12);
+
+        // One walk that is read at every layer that it passes, at the first of them twice.
+        let read_at = |at| Question { at, ..question };
+        let passed = |at: &Outlet| saliency(&read_at(*at)).is_ok();
+        let mut passed: Vec<Outlet> = layers.iter().map(|idx| outlet(*idx)).filter(passed).collect();
+        passed.push(passed[0]);
+        for (arrived, at) in GradientMethod::Saliency.at(&question, &passed).unwrap().into_iter().zip(passed) {
+            close(&whole(&read_at(at), Ok(arrived)), &whole(&read_at(at), saliency(&read_at(at))), 1e-12);
+        }
     }
 
     #[test]

@@ -252,6 +252,7 @@ fn names_and_numbers_that_are_not_there() {
     bench.refuses("attribution.saliency", asked(json!({"at": "/5/Con"})), "not_found", &["did you mean `/5/Conv`"]);
     bench.refuses("attribution.saliency", asked(json!({"at": []})), "invalid_params", &["list of layers is empty"]);
     bench.refuses("attribution.lrp", asked(json!({"at": ["/5/Conv", "x"]})), "not_found", &["no layer `x`"]);
+    bench.refuses("attribution.grad_cam", asked(json!({"at": ["/5/Conv"]})), "invalid_params", &["leave `at` out"]);
     bench.refuses(
         "sanity.randomize",
         asked(json!({"method": "saliency", "at": ["/5/Conv"]})),

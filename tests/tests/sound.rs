@@ -274,7 +274,7 @@ fn maps_at_a_list_of_layers_are_those_at_each() {
     let layers = described["layers"].as_array().unwrap();
     let convolutions: Vec<&Value> =
         layers.iter().filter(|layer| layer["operator"] == "Conv").map(|layer| &layer["name"]).collect();
-    let at = [convolutions[2], convolutions[0], &layers[0]["name"]];
+    let at = [convolutions[2], convolutions[0], &layers[0]["name"], convolutions[0]];
     let targets = json!([{"class": 3, "frame": 5}, {"class": 7, "frame": 40}]);
     for (method, crop) in [
         ("attribution.saliency", true),

@@ -4,9 +4,8 @@ use client_protocol::attribution::{
     GradCamParams, GuidedGradCamParams, Interpolation, PlainParams, Post, SaliencyParams,
 };
 use client_protocol::{Axis, ErrorKind, ErrorObject};
-use introspection::Arrived;
-use introspection::backward_walk::Composite;
-use introspection::rules::{AtRectifiers, Deconvnet, GuidedBackprop, PlainGradient, activations_with_plain_gradient};
+use introspection::rules::activations_with_plain_gradient;
+use introspection::{Arrived, GradientMethod};
 use models::{Outlet, Value, Windows};
 use serde_json::json;
 
@@ -17,54 +16,39 @@ use crate::requests::asked::AskedInput;
 use crate::requests::explainer::{Explain, Explainer, Map, each};
 use crate::to_protocol::axes_of;
 
-/// A method that is one walk from the targets down, however many layers it is read at.
-#[derive(Clone, Copy)]
-struct Walked {
-    name: &'static str,
-    look: Look,
-    rules: &'static dyn Composite,
-    /// What is made of what arrives.
-    made: fn(&introspection::Question<'_>, Arrived) -> introspection::Result<Arrived>,
-}
-
-const SALIENCY: Walked =
-    Walked { name: "saliency", look: Look::Magnitude, rules: &PlainGradient, made: |_, arrived| Ok(arrived) };
-const INPUT_X_GRADIENT: Walked = Walked { name: "input × gradient", made: introspection::times_value, ..SALIENCY };
-const GUIDED_BACKPROP: Walked =
-    Walked { name: "guided backpropagation", look: Look::Colors, rules: &AtRectifiers(GuidedBackprop), ..SALIENCY };
-const DECONVNET: Walked = Walked { name: "deconvnet", rules: &AtRectifiers(Deconvnet), ..GUIDED_BACKPROP };
-
 pub(super) fn saliency<'a>(_: &HeldModel, params: &'a SaliencyParams) -> Result<Explainer<'a>, ErrorObject> {
     let post = params.post;
-    let explainer = walked(SALIENCY, params.question.crop, move |map| post_processed(map, post));
-    Ok(Explainer { settings: vec![("post", json!(post))], ..explainer })
+    let (settings, crop) = (vec![("post", json!(post))], params.question.crop);
+    let explain = walked(GradientMethod::Saliency, crop, move |map| post_processed(map, post));
+    Ok(Explainer { name: "saliency", look: Look::Magnitude, settings, notes: vec![], explain })
 }
 
 pub(super) fn input_x_gradient<'a>(_: &HeldModel, params: &'a PlainParams) -> Result<Explainer<'a>, ErrorObject> {
-    Ok(walked(INPUT_X_GRADIENT, params.question.crop, Ok))
+    let explain = walked(GradientMethod::InputXGradient, params.question.crop, Ok);
+    Ok(Explainer { name: "input × gradient", look: Look::Magnitude, settings: vec![], notes: vec![], explain })
 }
 
 pub(super) fn guided_backprop<'a>(model: &HeldModel, params: &'a PlainParams) -> Result<Explainer<'a>, ErrorObject> {
-    Ok(Explainer { notes: rectifier_notes(model), ..walked(GUIDED_BACKPROP, params.question.crop, Ok) })
+    let explain = walked(GradientMethod::GuidedBackprop, params.question.crop, Ok);
+    let notes = rectifier_notes(model);
+    Ok(Explainer { name: "guided backpropagation", look: Look::Colors, settings: vec![], notes, explain })
 }
 
 pub(super) fn deconvnet<'a>(model: &HeldModel, params: &'a PlainParams) -> Result<Explainer<'a>, ErrorObject> {
-    Ok(Explainer { notes: rectifier_notes(model), ..walked(DECONVNET, params.question.crop, Ok) })
+    let explain = walked(GradientMethod::Deconvnet, params.question.crop, Ok);
+    let notes = rectifier_notes(model);
+    Ok(Explainer { name: "deconvnet", look: Look::Colors, settings: vec![], notes, explain })
 }
 
-/// What a walk brings to where maps are read: all of it, or the targets' cones.
-fn walked<'a>(method: Walked, crop: bool, then: impl Fn(Map) -> Result<Map, ErrorObject> + 'a) -> Explainer<'a> {
-    let Walked { name, look, rules, made } = method;
-    let explain: Explain<'a> = Box::new(move |model, asked, question, layers| {
-        let of_error = |error| errors::of_introspection(error, &model.graph);
-        let of_layers = question.walk_to(rules, layers).map_err(of_error)?;
+/// A method that is one walk, with what is then done to its maps.
+fn walked<'a>(method: GradientMethod, crop: bool, then: impl Fn(Map) -> Result<Map, ErrorObject> + 'a) -> Explain<'a> {
+    Box::new(move |model, asked, question, layers| {
+        let of_layers = method.at(question, layers).map_err(|error| errors::of_introspection(error, &model.graph))?;
         let map = |(arrived, &at): (Arrived, &Outlet)| {
-            let question = introspection::Question { at, ..*question };
-            then(read(model, asked, &question, crop, made(&question, arrived).map_err(of_error)?)?)
+            then(read(model, asked, &introspection::Question { at, ..*question }, crop, arrived)?)
         };
         of_layers.into_iter().zip(layers).map(map).collect()
-    });
-    Explainer { name, look, settings: vec![], notes: vec![], explain }
+    })
 }
 
 /// All of what arrived where a map is read, or the targets' cones.

@@ -9,7 +9,7 @@ use client_protocol::variation::{
     DeepLiftParams, IntegratedGradientsParams, OcclusionParams, RiseParams, SmoothGradParams,
 };
 use client_protocol::{Axis, ErrorKind, ErrorObject, Method};
-use models::{NodeIdx, Outlet, Value, Windows};
+use models::{NodeIdx, Outlet, PartOf, Value, Windows};
 
 use super::{Handler, Lane, attribution, map_answer, parse, relevance, variation, written};
 use crate::draw::Look;
@@ -38,7 +38,8 @@ impl Map {
     }
 }
 
-/// How a method makes maps of one input's question, one for each layer where they are read.
+/// How a method makes maps of one input's question, one for each of some layers, the first of which is where the question
+/// reads.
 pub(super) type Explain<'a> =
     Box<dyn Fn(&HeldModel, &AskedInput, &introspection::Question<'_>, &[Outlet]) -> Result<Vec<Map>, ErrorObject> + 'a>;
 
@@ -47,7 +48,11 @@ pub(super) fn each<'a>(
     explain: impl Fn(&HeldModel, &AskedInput, &introspection::Question<'_>) -> Result<Map, ErrorObject> + 'a,
 ) -> Explain<'a> {
     Box::new(move |model, asked, question, layers| {
-        layers.iter().map(|&at| explain(model, asked, &introspection::Question { at, ..*question })).collect()
+        let map = |(nth, &at): (usize, &Outlet)| {
+            let interrupt = PartOf { whole: question.interrupt, part: nth, n_parts: layers.len() };
+            explain(model, asked, &introspection::Question { at, interrupt: &interrupt, ..*question })
+        };
+        layers.iter().enumerate().map(map).collect()
     })
 }
 

@@ -81,20 +81,23 @@ impl Asking<'_> {
         };
         let mut maps = Vec::with_capacity(layers.len());
         let mut picture = None;
-        for (nth, (read, at)) in of_layers.into_iter().zip(&layers).enumerate() {
-            let (array, map) = read.together(self.question, model, *at)?;
-            if nth == 0 {
-                picture = draw::of_map(answer, &array, prepared, &letters, self.explainer.look, &title)?;
-            }
-            maps.push(LayerMap { tensor: array.encode(self.state, answer.encoding)?, ..map });
+        for (read, at) in of_layers.into_iter().zip(&layers) {
+            let is_first = maps.is_empty();
+            maps.push(read.together(self.question, (model, *at), |array| {
+                if is_first {
+                    picture = draw::of_map(answer, array, prepared, &letters, self.explainer.look, &title)?;
+                }
+                array.encode(self.state, answer.encoding)
+            })?);
         }
         let settings = self.settings(&layers);
         let target = one_or_many(resolved, are_many(self.question));
-        let all = self.question.at.as_ref().is_some_and(OneOrMany::is_list).then(|| maps.clone());
-        let LayerMap { tensor, crop_start, completeness_gap, relevance_sums, checks, .. } = maps.swap_remove(0);
+        let (first, layers) =
+            if self.is_at_list() { (maps[0].clone(), Some(maps)) } else { (maps.swap_remove(0), None) };
+        let LayerMap { tensor, crop_start, completeness_gap, relevance_sums, checks, .. } = first;
         Ok(Attribution {
             tensor,
-            layers: all,
+            layers,
             target,
             settings,
             crop_start,
@@ -104,6 +107,10 @@ impl Asking<'_> {
             notes: self.explainer.notes,
             picture,
         })
+    }
+
+    fn is_at_list(&self) -> bool {
+        self.question.at.as_ref().is_some_and(OneOrMany::is_list)
     }
 
     /// Where maps are read.
@@ -128,14 +135,13 @@ impl Asking<'_> {
         let per_target: usize = layers.iter().map(per_target).sum::<Result<_, ErrorObject>>()?;
         let numbers = per_target.saturating_mul(question.targets.len()).saturating_add(question.walk_numbers());
         let bytes = numbers.saturating_mul(COPIES * size_of::<f32>());
-        asked::refuse_beyond(bytes, self.state.config.limits.query_bytes, "this many targets at once")
+        asked::refuse_beyond(bytes, self.state.config.limits.query_bytes, "this many targets and layers at once")
     }
 
     fn settings(&self, layers: &[Outlet]) -> Settings {
         let names: Vec<&str> = layers.iter().map(|at| self.model.name_of(at.node)).collect();
-        let is_list = self.question.at.as_ref().is_some_and(OneOrMany::is_list);
         let shared = [
-            ("at", json!(one_or_many(names, is_list))),
+            ("at", json!(one_or_many(names, self.is_at_list()))),
             ("of", json!(self.question.of)),
             ("crop", json!(self.question.crop)),
         ];
@@ -176,13 +182,14 @@ impl ReadMaps {
         Ok(())
     }
 
-    /// All of them as one array, and what is answered beside it; its tensor is still without numbers.
+    /// All of them as one array, encoded, with what is answered beside it.
     fn together(
         mut self,
         question: &Question,
-        model: &HeldModel,
-        at: Outlet,
-    ) -> Result<(Array, LayerMap), ErrorObject> {
+        layers: (&HeldModel, Outlet),
+        encode: impl FnOnce(&Array) -> Result<Tensor, ErrorObject>,
+    ) -> Result<LayerMap, ErrorObject> {
+        let (model, at) = layers;
         let array = match question.input.is_list() {
             true => Array::stack(self.arrays, Axis::named("input"))?,
             false => self.arrays.swap_remove(0),
@@ -192,17 +199,18 @@ impl ReadMaps {
             true => CropStart::Many(self.starts),
             false => CropStart::One(self.starts.swap_remove(0)),
         });
-        let of_layer =
-            |(idx, sums)| LayerSum { layer: model.name_of(NodeIdx(idx)).to_owned(), sum: one_or_many(sums, are_many) };
-        let map = LayerMap {
+        let of_layer = |(idx, sums)| {
+            let layer = model.name_of(NodeIdx(idx)).to_owned();
+            LayerSum { layer, sum: one_or_many(sums, are_many) }
+        };
+        Ok(LayerMap {
             layer: model.name_of(at.node).to_owned(),
-            tensor: Tensor::without_numbers(array.shape.clone(), array.axes.clone()),
+            tensor: encode(&array)?,
             crop_start,
             completeness_gap: (!self.gaps.is_empty()).then(|| one_or_many(self.gaps, are_many)),
             relevance_sums: self.sums.into_iter().map(of_layer).collect(),
             checks: question.check.then(|| one_or_many(self.checks, are_many)),
-        };
-        Ok((array, map))
+        })
     }
 }
 

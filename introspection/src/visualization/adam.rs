@@ -2,12 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::GRAIN;
+
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
-
-/// Numbers that one thread moves at a time.
-const GRAIN: usize = 1 << 13;
 
 /// What Adam remembers of past gradients.
 #[derive(Clone, Debug)]

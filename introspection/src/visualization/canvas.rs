@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::GRAIN;
+
 /// The planes of an input without its batch axis.
 ///
 /// A photo `[3, row, column]` has three planes; a spectrogram `[mel, time]` has one, whose rows are mel bands; a list of
@@ -124,9 +126,6 @@ impl InputRange {
         changed
     }
 }
-
-/// Numbers that one thread changes at least.
-const GRAIN: usize = 1 << 13;
 
 fn sigmoid(x: f64) -> f64 {
     // Of the two forms the one whose exponential cannot overflow.

@@ -5,10 +5,8 @@
 
 use rayon::prelude::*;
 
+use super::GRAIN;
 use super::canvas::Canvas;
-
-/// Numbers that one thread mixes at a time.
-const GRAIN: usize = 1 << 13;
 
 const DIRECTIONS: [[f64; 3]; 3] = [[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]];
 

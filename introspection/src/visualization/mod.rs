@@ -30,3 +30,6 @@ pub use parameterization::{Parameterization, Parameters};
 pub use prior::Prior;
 pub use regularizers::Regularizers;
 pub use transforms::Transform;
+
+/// Numbers that one thread changes at a time.
+const GRAIN: usize = 1 << 13;

@@ -2,8 +2,7 @@
 
 use rayon::prelude::*;
 
-/// Numbers that one thread computes at least.
-const GRAIN: usize = 1 << 13;
+use super::GRAIN;
 
 /// Rows and columns.
 pub(super) type Size = (usize, usize);

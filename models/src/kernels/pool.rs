@@ -17,8 +17,8 @@ pub(crate) fn max_pool<T: Element>(geometry: &Geometry, input: &[T]) -> Vec<T> {
     })
 }
 
-/// For each output of [`max_pool`] the tap that won, the first of equals, as a number; none where the output does not lie
-/// strictly between bounds.
+/// For each output of [`max_pool`] the tap that won, the first of equals, as a number counted from one; zero where the
+/// output does not lie strictly between bounds.
 ///
 /// # Shapes
 /// - returns `[batch, output rows, output columns, channels]`

@@ -14,7 +14,7 @@ use super::vectorized::finish::Finish;
 use super::vectorized::taps::{Packed, TapProduct, Target, Threads};
 use super::vectorized::unwritten::{unwritten, written, written_part};
 use super::vectorized::winograd::{
-    FourByFour, MOST_READ, PixelRows, Tile, Tiles, TwoByTwo, apart, transform_input, transform_output,
+    FourByFour, MOST_READ, PixelRows, Sides, Tile, Tiles, TwoByTwo, apart, transform_input, transform_output,
 };
 use crate::element::Element;
 use crate::pause;
@@ -49,10 +49,11 @@ pub(crate) fn worth_it(geometry: &Geometry) -> Option<Tiling> {
     let work = |tiling: Tiling| {
         let side = tiling.side();
         let n_tiles = geometry.batch * geometry.output[0].div_ceil(side) * geometry.output[1].div_ceil(side);
-        (side + 2).pow(2) * (n_tiles + FETCH)
+        tiling.n_points() * (n_tiles + FETCH)
     };
     let direct = 9 * (geometry.n_output_pixels() + FETCH);
-    let least = [Tiling::Two, Tiling::Four].into_iter().min_by_key(|&tiling| work(tiling))?;
+    // A little less work is not worth more rounding, and weights of both kinds where a layer is asked for few rows and many.
+    let least = if 4 * work(Tiling::Four) < 3 * work(Tiling::Two) { Tiling::Four } else { Tiling::Two };
     (6 * work(least) < 5 * direct).then_some(least)
 }
 
@@ -62,6 +63,14 @@ impl Tiling {
         match self {
             Tiling::Two => TwoByTwo::GIVES,
             Tiling::Four => FourByFour::GIVES,
+        }
+    }
+
+    /// Numbers of a tile's transform.
+    fn n_points(self) -> usize {
+        match self {
+            Tiling::Two => TwoByTwo::POINTS,
+            Tiling::Four => FourByFour::POINTS,
         }
     }
 }
@@ -110,7 +119,7 @@ impl<T: Element> WinogradWeights<T> {
         bias: Option<&[T]>,
         kernel: impl Fn(usize, usize) -> [T; 9] + Sync,
     ) -> Self {
-        let n_points = (tiling.side() + 2).pow(2);
+        let n_points = tiling.n_points();
         let mut transformed = vec![T::zero(); ins * outs * n_points];
         let transform = |(pair, points): (usize, &mut [T])| {
             let kernel = kernel(pair / ins, pair % ins);

@@ -148,16 +148,19 @@ mod tests {
             let rectified = relu.forward(&[&below]).unwrap();
             let pool = pool(&[3, 3], &[2, 2], &[(1, 1), (1, 1)], false);
             let outputs = pool.forward(&[&rectified[0]]).unwrap();
-            let gradients = [Some(random_value(outputs[0].shape(), 8).to_dtype(DType::F64).unwrap())];
+            // Three pairs of two rows.
+            let rows = [1, 0, 1];
+            let arriving = Value::stack_rows(&vec![outputs[0].select_rows(&[0]).unwrap(); 3]).unwrap();
+            let gradients = [Some(random_value(arriving.shape(), 8).to_dtype(DType::F64).unwrap())];
             let inputs = rectified.clone();
             let values = Given { inputs: &inputs, outputs: &outputs };
-            let backward = Backward { values: &values, gradients: &gradients, rows: &[0, 1], wanted: &[true] };
+            let backward = Backward { values: &values, gradients: &gradients, rows: &rows, wanted: &[true] };
             let rectifier = RectifierBelow { output: &rectified[0], low: 0.0, high: 0.6, only_positive };
             let passed = pool.gradient_through(&backward, &rectifier).unwrap().unwrap();
 
             let arrived = pool.input_gradients(&backward).unwrap().remove(0).unwrap().to_f64_vec().unwrap();
-            let (arrived, rectified) = (arrived.into_iter(), rectified[0].to_f64_vec().unwrap());
-            let by_itself = arrived.zip(rectified).map(|(gradient, output)| {
+            let rectified = rectified[0].select_rows(&rows).unwrap().to_f64_vec().unwrap();
+            let by_itself = arrived.into_iter().zip(rectified).map(|(gradient, output)| {
                 let passes = output > 0.0 && output < 0.6 && (gradient > 0.0 || !only_positive);
                 if passes { gradient } else { 0.0 }
             });

@@ -382,7 +382,6 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
     fn block(&self, rows: std::ops::Range<usize>, panels: std::ops::Range<usize>, output: &SharedOutput<T>) {
         let n_taps = self.weights.n_taps;
         let mut taps = vec![std::ptr::null(); rows.len() * n_taps];
-        let mut is_any_outside = false;
         let mut places = vec![OUTSIDE; n_taps];
         let mut targets = Vec::with_capacity(rows.len());
         let mut gates = Vec::new();
@@ -391,9 +390,7 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
                 let row = rows.start + nth;
                 (self.places)(row, &mut places);
                 for (tap, &place) in places.iter().enumerate() {
-                    if place == OUTSIDE {
-                        is_any_outside = true;
-                    } else {
+                    if place != OUTSIDE {
                         let run = &self.input[place..place + self.weights.length];
                         taps[tile.start * n_taps + tap * tile.len() + nth - tile.start] = run.as_ptr();
                     }
@@ -406,10 +403,10 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
                 }
             }
         }
-        let zeros = vec![T::zero(); if is_any_outside { self.weights.length } else { 0 }];
-        if is_any_outside {
-            taps.iter_mut().filter(|tap| tap.is_null()).for_each(|tap| *tap = zeros.as_ptr());
-        }
+        // Taps that lie outside read zeros; small products, of which there are many, mostly have none.
+        let outside = |tap: &*const T| tap.is_null();
+        let zeros = if taps.iter().any(outside) { vec![T::zero(); self.weights.length] } else { Vec::new() };
+        taps.iter_mut().filter(|tap| outside(tap)).for_each(|tap| *tap = zeros.as_ptr());
         let (weights, finish, is_deep) = (self.weights, self.finish, self.is_deep());
         let block = Block { weights, taps: &taps, targets: &targets, gates: &gates, panels, is_deep, finish };
         // SAFETY: each pointer among the taps is the beginning of a slice of the length that is read, those among the

@@ -21,10 +21,6 @@ const MOST_GIVEN: usize = 4;
 pub(crate) trait Tile {
     /// Rows and columns of pixels that it gives.
     const GIVES: usize;
-    /// Rows and columns of pixels that it reads.
-    const READS: usize = Self::GIVES + 2;
-    /// Numbers of its transform.
-    const POINTS: usize = Self::READS * Self::READS;
 
     /// `Bᵀ d` of a line of pixels.
     ///
@@ -40,6 +36,19 @@ pub(crate) trait Tile {
     /// # Safety
     /// That of [`Lanes`].
     unsafe fn output_line<L: Lanes>(points: [L::Vector; MOST_READ]) -> [L::Vector; MOST_GIVEN];
+}
+
+/// What follows of a tile's size; loops rely on it.
+pub(crate) trait Sides {
+    /// Rows and columns of pixels that it reads.
+    const READS: usize;
+    /// Numbers of its transform.
+    const POINTS: usize;
+}
+
+impl<S: Tile> Sides for S {
+    const READS: usize = S::GIVES + 2;
+    const POINTS: usize = Self::READS * Self::READS;
 }
 
 /// `F(2×2, 3×3)`: the points of interpolation are 0, 1, -1 and ∞.
@@ -258,8 +267,8 @@ pub(crate) struct Tiles<'a, T> {
 ///
 /// # Shapes
 /// - `bias`: `[channel]`, at least a register of them
-/// - `output`: `[row of pixels, column, channel]`, as many rows as a tile gives or fewer, of so many columns, all of which are written; it
-///   begins at `place` of all that is finished
+/// - `output`: `[row of pixels, column, channel]`, as many rows as a tile gives or fewer, of so many columns, all of
+///   which are written; it begins at `place` of all that is finished
 pub(crate) fn transform_output<T: Element, S: Tile>(
     tiles: Tiles<'_, T>,
     bias: &[T],
@@ -316,8 +325,7 @@ impl<T: Element, S: Tile> Loop<T> for OutputTransform<'_, T, S> {
         let channels = self.bias.len();
         let beside = self.beside.as_mut_ptr();
         // SAFETY: `channel + WIDTH` is within the channels of every point, pixel and the bias, and there are all points
-        // of a tile; pixels outside the output
-        // go beside it, gated by any other.
+        // of a tile; pixels outside the output go beside it, gated by any other.
         unsafe {
             let one = L::splat(T::one());
             for tile in 0..self.tiles.n {
