@@ -61,8 +61,11 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Results of jobs that are kept.
 const JOB_BYTES: usize = 256 << 20;
 
+#[global_allocator]
+static ALLOCATOR: models::memory::CacheLines = models::memory::CacheLines;
+
 fn main() -> anyhow::Result<()> {
-    memory::keep_what_is_freed();
+    models::memory::keep_what_is_freed();
     let options = Options::parse();
     if options.build_id {
         println!("{}", build_id::build_id()?);

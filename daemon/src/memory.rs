@@ -2,25 +2,11 @@
 //!
 //! Activations come by the megabyte, and what a query keeps of them the next query has to get anew from the system,
 //! which clears and maps it page by page: up to two milliseconds a megabyte on a virtual machine, more than it takes to
-//! compute what is written there. So the allocator keeps what was freed, and while nobody asks anything the compute
-//! thread, whose queries will take it, readies as much as the next is likely to keep.
+//! compute what is written there. So the allocator keeps what was freed ([`models::memory`]), and while nobody asks
+//! anything the compute thread, whose queries will take it, readies as much as the next is likely to keep.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Has the allocator keep large blocks that are freed, for the next ones; to be called before there are threads.
-///
-/// One heap serves all threads, so that what one of them readied or freed any other finds.
-#[allow(unsafe_code, reason = "the C library's options have no other interface; they are set before there are threads")]
-pub(crate) fn keep_what_is_freed() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for (option, value) in
-        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, 32 << 20), (libc::M_TRIM_THRESHOLD, 1 << 30)]
-    {
-        // Safety: `mallopt` takes any numbers; it refuses those that it cannot follow, which leaves its defaults.
-        unsafe { libc::mallopt(option, value) };
-    }
-}
 
 /// What is readied at once, so that a query waits no longer than for this.
 const PIECE: usize = 2 << 20;

@@ -9,6 +9,9 @@ use models::{Dim, GraphBuilder, Layout, Outlet, Trace, Uninterrupted, Value};
 use rayon::prelude::*;
 use std::hint::black_box;
 
+#[global_allocator]
+static ALLOCATOR: models::memory::CacheLines = models::memory::CacheLines;
+
 struct Case {
     name: &'static str,
     /// Channels, then places.

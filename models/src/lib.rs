@@ -12,6 +12,7 @@ pub mod front_ends;
 pub mod graph;
 mod kernels;
 pub mod loaders;
+pub mod memory;
 pub mod operators;
 pub mod passes;
 pub mod pause;

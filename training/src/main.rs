@@ -1,7 +1,6 @@
 //! `introspect-train`: one command for each thing that the project trains.
 
 mod commands;
-mod memory;
 
 use clap::Parser;
 
@@ -23,8 +22,12 @@ enum Command {
     SpeechError(commands::speech_error::Arguments),
 }
 
+#[global_allocator]
+static ALLOCATOR: models::memory::CacheLines = models::memory::CacheLines;
+
 fn main() -> anyhow::Result<()> {
-    memory::keep_what_is_freed();
+    // Each step allocates and frees as much as the one before.
+    models::memory::keep_what_is_freed();
     match Command::parse() {
         Command::Digits(arguments) => commands::digits::run(&arguments),
         Command::Prior(arguments) => commands::prior::run(&arguments),
