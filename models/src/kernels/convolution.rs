@@ -4,18 +4,16 @@
 //! pixels that read it; with strides, pixels at the same place between two strides share their taps and are one
 //! product (what is elsewhere called sub-pixel convolution: nothing is multiplied by an inserted zero).
 
-use std::mem::MaybeUninit;
-
 use rayon::prelude::*;
 
+use super::depthwise::{DepthwiseBackward, DepthwiseForward};
 use super::frequency::Sequence;
-use super::vectorized::depthwise::weigh_taps;
 use super::vectorized::elementwise::add_runs;
 use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::matrix::{Matrix, multiply_add};
+use super::vectorized::packed::Packed;
 use super::vectorized::rows::{FEW_ROWS, times};
-use super::vectorized::taps::{OUTSIDE, Packed, TapProduct, Target, Threads};
-use super::vectorized::unwritten::{unwritten, written};
+use super::vectorized::taps::{OUTSIDE, TapProduct, Target, Threads};
 use super::zeros;
 use crate::element::Element;
 
@@ -121,7 +119,7 @@ impl Geometry {
     }
 
     /// The number of `[out, in / groups, rows, columns]` weights that belongs together.
-    fn weight(&self, out: usize, input: usize, [row, column]: [usize; 2]) -> usize {
+    pub(super) fn weight(&self, out: usize, input: usize, [row, column]: [usize; 2]) -> usize {
         ((out * self.in_per_group() + input) * self.kernel[0] + row) * self.kernel[1] + column
     }
 }
@@ -140,8 +138,7 @@ fn place(pixel: usize, [rows, columns]: [usize; 2]) -> (usize, [usize; 2]) {
 /// Weights and bias, packed for the forward pass.
 #[derive(Debug)]
 pub(crate) enum ForwardWeights<T> {
-    /// `[tap, channel]` with `[channel]`
-    Depthwise { weights: Vec<T>, bias: Vec<T> },
+    Depthwise(DepthwiseForward<T>),
     /// One product a group.
     Groups(Vec<Packed<T>>),
     /// A tap for each row of the kernel, the run of pixels under it.
@@ -157,8 +154,7 @@ impl<T: Element> ForwardWeights<T> {
         let (ins, outs) = (geometry.in_per_group(), geometry.out_per_group());
         let taps: Vec<[usize; 2]> = geometry.taps().collect();
         if geometry.is_depthwise() {
-            let bias = bias.map_or_else(|| vec![T::zero(); geometry.channels_out], <[T]>::to_vec);
-            return ForwardWeights::Depthwise { weights: depthwise_weights(geometry, weights), bias };
+            return ForwardWeights::Depthwise(DepthwiseForward::new(geometry, weights, bias));
         }
         if geometry.has_short_taps() && geometry.dilation[1] == 1 {
             let [rows, columns] = geometry.kernel;
@@ -184,12 +180,7 @@ impl<T: Element> ForwardWeights<T> {
         }
         let finish = Finish::clamp(clamp);
         match self {
-            ForwardWeights::Depthwise { weights, bias } => {
-                let mut output = unwritten(n_numbers);
-                depthwise_forward(geometry, input, weights, bias, finish, &mut output);
-                // SAFETY: all pixels of all rows are.
-                unsafe { written(output) }
-            }
+            ForwardWeights::Depthwise(weights) => weights.convolve(geometry, input, clamp),
             ForwardWeights::Groups(groups) => match &groups[..] {
                 [weights] => group_product(geometry, 0, input, weights, finish, |product| product.result(Threads::All)),
                 groups => {
@@ -209,7 +200,7 @@ impl<T: Element> ForwardWeights<T> {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            ForwardWeights::Depthwise { weights, bias } => (weights.len() + bias.len()) * size_of::<T>(),
+            ForwardWeights::Depthwise(weights) => weights.bytes(),
             ForwardWeights::Groups(groups) => groups.iter().map(Packed::bytes).sum(),
             ForwardWeights::Runs(weights) => weights.bytes(),
         }
@@ -305,8 +296,7 @@ pub(super) fn copy_patch<T: Element>(geometry: &Geometry, input: &[T], output_pi
 /// Weights, packed for the gradient to the input.
 #[derive(Debug)]
 pub(crate) enum BackwardWeights<T> {
-    /// One for each place between two strides, with weights `[tap, channel]`.
-    Depthwise(Vec<(Phase, Vec<T>)>),
+    Depthwise(DepthwiseBackward<T>),
     /// One for each place between two strides.
     Phases(Vec<(Phase, Vec<Packed<T>>)>),
     /// `[out] → [tap row, tap column, in]`: what an output pixel gives to its patch.
@@ -323,7 +313,7 @@ pub(crate) struct Phase {
 
 impl Phase {
     /// All that any tap reaches.
-    fn all(geometry: &Geometry) -> impl Iterator<Item = Phase> {
+    pub(super) fn all(geometry: &Geometry) -> impl Iterator<Item = Phase> {
         let [rows, columns] = geometry.stride;
         let places = (0..rows).flat_map(move |row| (0..columns).map(move |column| [row, column]));
         let phase_at = |place: [usize; 2]| {
@@ -335,8 +325,13 @@ impl Phase {
         places.map(phase_at).filter(|phase| !phase.taps.is_empty())
     }
 
+    /// Row and column in the kernel of each, in order.
+    pub(super) fn taps(&self) -> &[[usize; 2]] {
+        &self.taps
+    }
+
     /// The taps' places along an axis.
-    fn taps_along(&self, axis: usize) -> Vec<usize> {
+    pub(super) fn taps_along(&self, axis: usize) -> Vec<usize> {
         let mut taps: Vec<usize> = self.taps.iter().map(|tap| tap[axis]).collect();
         taps.sort_unstable();
         taps.dedup();
@@ -344,7 +339,7 @@ impl Phase {
     }
 
     /// Along each axis the first input of this place, and how many there are.
-    fn inputs(&self, geometry: &Geometry) -> ([usize; 2], [usize; 2]) {
+    pub(super) fn inputs(&self, geometry: &Geometry) -> ([usize; 2], [usize; 2]) {
         let first = [0, 1].map(|axis| {
             let stride = geometry.stride[axis];
             (self.place[axis] + stride - geometry.padding[axis] % stride) % stride
@@ -361,15 +356,7 @@ impl<T: Element> BackwardWeights<T> {
     /// - `weights`: `[out, in / groups, rows, columns]`
     pub(crate) fn new(geometry: &Geometry, weights: &[T]) -> Self {
         if geometry.is_depthwise() {
-            let of_phase = |phase: Phase| {
-                let of_tap = |tap: &[usize; 2]| {
-                    let tap = *tap;
-                    (0..geometry.channels_in).map(move |channel| weights[geometry.weight(channel, 0, tap)])
-                };
-                let weights = phase.taps.iter().flat_map(of_tap).collect();
-                (phase, weights)
-            };
-            return BackwardWeights::Depthwise(Phase::all(geometry).map(of_phase).collect());
+            return BackwardWeights::Depthwise(DepthwiseBackward::new(geometry, weights));
         }
         let (ins, outs) = (geometry.in_per_group(), geometry.out_per_group());
         if geometry.has_short_taps() {
@@ -405,18 +392,7 @@ impl<T: Element> BackwardWeights<T> {
         }
         let n_numbers = geometry.n_input_pixels() * geometry.channels_in;
         match self {
-            BackwardWeights::Depthwise(phases) => {
-                let mut input = unwritten(n_numbers);
-                if phases.len() < geometry.stride[0] * geometry.stride[1] {
-                    // No tap reaches the pixels of some places.
-                    input.fill(MaybeUninit::new(T::zero()));
-                }
-                for (phase, weights) in phases {
-                    depthwise_gradient(geometry, phase, weights, gradient, finish, &mut input);
-                }
-                // SAFETY: every phase writes all its pixels, and together they have all where none is missing.
-                unsafe { written(input) }
-            }
+            BackwardWeights::Depthwise(weights) => weights.input_gradient(geometry, gradient, finish),
             BackwardWeights::Phases(phases) => {
                 let mut input = zeros(n_numbers);
                 for (phase, groups) in phases {
@@ -435,7 +411,7 @@ impl<T: Element> BackwardWeights<T> {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            BackwardWeights::Depthwise(phases) => phases.iter().map(|(_, weights)| size_of_val(&weights[..])).sum(),
+            BackwardWeights::Depthwise(weights) => weights.bytes(),
             BackwardWeights::Phases(phases) => phases.iter().flat_map(|(_, groups)| groups).map(Packed::bytes).sum(),
             BackwardWeights::Patches(weights) => weights.bytes(),
         }
@@ -585,60 +561,6 @@ fn add_patches<T: Element>(
     }
 }
 
-/// A row of input pixels a task.
-fn depthwise_gradient<T: Element>(
-    geometry: &Geometry,
-    phase: &Phase,
-    weights: &[T],
-    gradient: &[T],
-    finish: Finish<'_, T>,
-    input: &mut [MaybeUninit<T>],
-) {
-    let (channels, [rows, columns]) = (geometry.channels_in, geometry.input);
-    let (first, lengths) = phase.inputs(geometry);
-    if lengths[1] == 0 {
-        return;
-    }
-    let no_bias = vec![T::zero(); channels];
-    let axis_taps = [0, 1].map(|axis| phase.taps_along(axis));
-    let input_columns = (0..lengths[1]).map(|nth| first[1] + nth * geometry.stride[1]);
-    let reader = |column| axis_taps[1].iter().map(move |&tap| (column, tap));
-    let tap_columns: Vec<usize> = input_columns
-        .flat_map(reader)
-        .map(|(column, tap)| geometry.reader(1, column, tap).map_or(OUTSIDE, |column| column * channels))
-        .collect();
-    let of_rows = |places: &mut Vec<usize>, (index, input): (usize, &mut [MaybeUninit<T>])| {
-        let (image, row) = (index / rows, index % rows);
-        if row % geometry.stride[0] != first[0] {
-            return;
-        }
-        let row_pixel = |row| pixel(image, [row, 0], geometry.output) * channels;
-        let tap_rows = axis_taps[0].iter().map(|&tap| geometry.reader(0, row, tap).map_or(OUTSIDE, row_pixel));
-        join_taps(&tap_rows.collect::<Vec<_>>(), &tap_columns, lengths[1], places);
-        let begin = first[1] * channels;
-        let gate = finish.gate.map_or(&[][..], |gate| gate.at(index * columns * channels + begin, input.len() - begin));
-        let input = &mut input[begin..];
-        weigh_taps(gradient, places, weights, &no_bias, finish, gate, geometry.stride[1], input);
-    };
-    input.par_chunks_mut((columns * channels).max(1)).enumerate().for_each_init(Vec::new, of_rows);
-}
-
-/// The places of the taps of a row of pixels, from those of the taps' rows and those of their columns in them.
-///
-/// # Shapes
-/// - `rows`: `[tap row]`, `columns`: `[pixel, tap column]`, [`OUTSIDE`] where there is none
-/// - `places`: becomes `[pixel, tap row, tap column]`
-fn join_taps(rows: &[usize], columns: &[usize], n_pixels: usize, places: &mut Vec<usize>) {
-    places.clear();
-    places.reserve(rows.len() * columns.len());
-    for columns in columns.chunks_exact(columns.len() / n_pixels) {
-        for row in rows {
-            // Outside is as far as numbers go, so that what lies outside in one axis stays there.
-            places.extend(columns.iter().map(|column| row.saturating_add(*column)));
-        }
-    }
-}
-
 /// The gradient to the input where [`Geometry::has_few_outputs`]: one product with the weights as they lie, each row of
 /// which is then added under the kernel of its pixel.
 ///
@@ -668,36 +590,4 @@ pub(crate) fn spread_gradient<T: Element>(geometry: &Geometry, gradient: &[T], w
         }
     });
     input
-}
-
-/// `[channels, 1, rows, columns]` → `[rows, columns, channels]`.
-fn depthwise_weights<T: Element>(geometry: &Geometry, weights: &[T]) -> Vec<T> {
-    let n_taps = geometry.n_taps();
-    (0..weights.len()).map(|i| weights[(i % geometry.channels_in) * n_taps + i / geometry.channels_in]).collect()
-}
-
-/// A row of output pixels a task.
-fn depthwise_forward<T: Element>(
-    geometry: &Geometry,
-    input: &[T],
-    weights: &[T],
-    bias: &[T],
-    finish: Finish<'_, T>,
-    output: &mut [MaybeUninit<T>],
-) {
-    let (channels, [rows, columns]) = (geometry.channels_in, geometry.output);
-    let [kernel_rows, kernel_columns] = geometry.kernel;
-    let read_by = |column| (0..kernel_columns).map(move |tap| (column, tap));
-    let tap_columns: Vec<usize> = (0..columns)
-        .flat_map(read_by)
-        .map(|(column, tap)| geometry.read_by(1, column, tap).map_or(OUTSIDE, |column| column * channels))
-        .collect();
-    let of_rows = |places: &mut Vec<usize>, (index, output): (usize, &mut [MaybeUninit<T>])| {
-        let (image, row) = (index / rows, index % rows);
-        let row_pixel = |row| pixel(image, [row, 0], geometry.input) * channels;
-        let tap_rows = (0..kernel_rows).map(|tap| geometry.read_by(0, row, tap).map_or(OUTSIDE, row_pixel));
-        join_taps(&tap_rows.collect::<Vec<_>>(), &tap_columns, columns, places);
-        weigh_taps(input, places, weights, bias, finish, &[], 1, output);
-    };
-    output.par_chunks_mut(columns * channels).enumerate().for_each_init(Vec::new, of_rows);
 }

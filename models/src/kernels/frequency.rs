@@ -21,7 +21,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::vectorized::finish::{Clamp, Finish};
-use super::vectorized::taps::{Packed, PanelMut, Right, TapProduct, Target, Threads, columns_read};
+use super::vectorized::packed::{Packed, PanelMut, Right, columns_read};
+use super::vectorized::taps::{TapProduct, Target, Threads};
 use super::vectorized::unwritten::{unwritten, written};
 use super::zeros;
 use crate::element::Element;

@@ -5,6 +5,7 @@
 
 pub(crate) mod broadcasting;
 pub(crate) mod convolution;
+mod depthwise;
 pub(crate) mod frequency;
 mod frequency_weight_gradient;
 pub(crate) mod pool;

@@ -11,7 +11,8 @@ use rayon::prelude::*;
 
 use super::convolution::{Geometry, pixel};
 use super::vectorized::finish::Finish;
-use super::vectorized::taps::{Packed, TapProduct, Target, Threads};
+use super::vectorized::packed::Packed;
+use super::vectorized::taps::{TapProduct, Target, Threads};
 use super::vectorized::unwritten::{unwritten, written, written_part};
 use super::vectorized::winograd::{
     FourByFour, MOST_READ, PixelRows, Sides, Tile, Tiles, TwoByTwo, apart, transform_input, transform_output,

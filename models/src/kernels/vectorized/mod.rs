@@ -13,12 +13,14 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod block;
 pub(crate) mod depthwise;
 pub(crate) mod elementwise;
 pub(crate) mod finish;
 mod instructions;
 mod lanes;
 pub(crate) mod matrix;
+pub(crate) mod packed;
 mod plain;
 pub(crate) mod pool;
 pub(crate) mod rows;
