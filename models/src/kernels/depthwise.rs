@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+use super::at_once;
 use super::convolution::{Geometry, Phase, pixel};
 use super::vectorized::depthwise::{TapColumns, WeighRow};
 use super::vectorized::finish::{Clamp, Finish};
@@ -63,7 +64,8 @@ impl<T: Element> DepthwiseForward<T> {
             row.write(output);
         };
         let mut output = unwritten(geometry.n_output_pixels() * channels);
-        output.par_chunks_exact_mut(columns * channels).enumerate().for_each(of_row);
+        let rows_of_output = output.par_chunks_exact_mut(columns * channels).enumerate();
+        rows_of_output.with_max_len(at_once(geometry.batch * rows)).for_each(of_row);
         // SAFETY: all pixels of all rows are.
         unsafe { written(output) }
     }
@@ -129,7 +131,8 @@ impl<T: Element> DepthwiseBackward<T> {
             }
         };
         let mut input = unwritten(geometry.batch * rows * columns * channels);
-        input.par_chunks_mut((columns * channels).max(1)).enumerate().for_each(of_row);
+        let rows_of_input = input.par_chunks_mut((columns * channels).max(1)).enumerate();
+        rows_of_input.with_max_len(at_once(geometry.batch * rows)).for_each(of_row);
         // SAFETY: the phases of a row have all its pixels where none is missing, and else it was filled before.
         unsafe { written(input) }
     }

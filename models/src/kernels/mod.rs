@@ -21,6 +21,15 @@ use crate::element::Element;
 
 pub(crate) use prepared::Prepared;
 
+/// How many of `n` tasks of one size a thread takes at once at most.
+///
+/// Left to itself rayon halves work until each thread has two parts: who is late with the last of four keeps all others
+/// waiting for a quarter of the whole.
+pub(crate) fn at_once(n: usize) -> usize {
+    const PARTS_PER_THREAD: usize = 8;
+    n.div_ceil(PARTS_PER_THREAD * rayon::current_num_threads()).max(1)
+}
+
 /// So many zeros for a result, written by all threads: to clear large memory takes as long as many a kernel.
 pub(crate) fn zeros<T: Element>(n: usize) -> Vec<T> {
     const WORTH_SHARING: usize = 1 << 18;

@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+use super::at_once;
 use super::convolution::{Geometry, pixel};
 use super::vectorized::finish::Finish;
 use super::vectorized::packed::Packed;
@@ -173,7 +174,7 @@ impl<T: Element> WinogradWeights<T> {
                     rows_of_tiles.len().div_ceil(together).next_multiple_of(n_threads).min(rows_of_tiles.len());
                 let mut groups = in_parts(&mut rows_of_tiles, n_groups);
                 for groups in groups.chunks_mut((pause::MULTIPLICATIONS / of_group).max(n_threads)) {
-                    groups.par_iter_mut().for_each_init(Room::default, |room, rows| {
+                    groups.par_iter_mut().with_max_len(1).for_each_init(Room::default, |room, rows| {
                         self.convolve_rows::<S>(geometry, input, rows, finish, (room, threads));
                     });
                     pause::point();
@@ -210,7 +211,8 @@ impl<T: Element> WinogradWeights<T> {
         let transform = |(points, row): (_, &RowOfTiles<'_, T>)| {
             transform_input::<T, S>(&row.pixels(geometry, input), columns, points);
         };
-        points_in.par_chunks_exact_mut(of_row).zip(&*rows).with_min_len(at_least).for_each(transform);
+        let pairs = points_in.par_chunks_exact_mut(of_row).zip(&*rows).with_min_len(at_least);
+        pairs.with_max_len(at_once(rows.len())).for_each(transform);
         // SAFETY: all rows of tiles are transformed.
         let points_in = unsafe { written_part(points_in) };
 
@@ -226,13 +228,14 @@ impl<T: Element> WinogradWeights<T> {
                 .write(&mut output[..n_tiles * outs], Threads::One);
         };
         // What one thread does is never worth a pause.
-        let at_once = match threads {
+        let together = match threads {
             Threads::One => S::POINTS,
             Threads::All => (pause::MULTIPLICATIONS / (n_tiles * ins * outs)).max(rayon::current_num_threads()),
         };
-        for first in (0..S::POINTS).step_by(at_once) {
-            let points = points_out[first * of_point..].par_chunks_exact_mut(of_point).take(at_once);
-            points.enumerate().with_min_len(at_least).for_each(|(nth, output)| multiply((first + nth, output)));
+        for first in (0..S::POINTS).step_by(together) {
+            let points = points_out[first * of_point..].par_chunks_exact_mut(of_point).take(together);
+            let points = points.enumerate().with_min_len(at_least).with_max_len(1);
+            points.for_each(|(nth, output)| multiply((first + nth, output)));
             if threads == Threads::All {
                 pause::point();
             }
@@ -241,7 +244,8 @@ impl<T: Element> WinogradWeights<T> {
         let points = points_out.chunks_exact(of_point).map(|point| unsafe { written_part(&point[..n_tiles * outs]) });
         let points: Vec<&[T]> = points.collect();
 
-        rows.par_iter_mut().enumerate().with_min_len(at_least).for_each(|(nth, row)| {
+        let at_most = at_once(rows.len());
+        rows.par_iter_mut().enumerate().with_min_len(at_least).with_max_len(at_most).for_each(|(nth, row)| {
             let tiles = Tiles { points: &points, first: nth * columns, n: columns };
             transform_output::<T, S>(tiles, &self.bias, geometry.output[1], (finish, row.place), row.output);
         });

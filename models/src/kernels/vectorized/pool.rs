@@ -7,6 +7,7 @@ use super::lanes::Lanes;
 use super::run::Loop;
 use super::unwritten::{unwritten, written};
 use crate::element::Element;
+use crate::kernels::at_once;
 
 /// For each pixel of a row what it reads: the tap, and where the numbers of its channels begin.
 #[derive(Debug, Default)]
@@ -53,7 +54,7 @@ pub(crate) fn by_rows<T: Element, F: OfTaps<T>>(
     of_row: impl Fn(usize, &mut TapsOfRow) -> F + Sync,
 ) -> Vec<T> {
     let mut output = unwritten(n_rows * length);
-    let rows = output.par_chunks_mut(length.max(1)).enumerate();
+    let rows = output.par_chunks_mut(length.max(1)).enumerate().with_max_len(at_once(n_rows));
     rows.for_each_init(TapsOfRow::default, |taps, (nth, output)| {
         taps.clear();
         let of = of_row(nth, taps);

@@ -16,6 +16,7 @@ use super::finish::Finish;
 use super::packed::Right;
 use super::unwritten::{unwritten, written};
 use crate::element::Element;
+use crate::kernels::at_once;
 use crate::pause;
 
 /// Tiles of rows in a block.
@@ -126,7 +127,9 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
         let n_tasks = blocks.len() * parts.len();
         let between_pauses = (n_tasks * pause::MULTIPLICATIONS / n_products).max(1);
         for first in (0..n_tasks).step_by(between_pauses) {
-            (first..n_tasks.min(first + between_pauses)).into_par_iter().for_each(|task| {
+            let tasks = first..n_tasks.min(first + between_pauses);
+            let at_once = at_once(tasks.len());
+            tasks.into_par_iter().with_max_len(at_once).for_each(|task| {
                 self.block(blocks[task / parts.len()].clone(), parts[task % parts.len()].clone(), &output);
             });
             pause::point();
