@@ -56,7 +56,7 @@ impl<T: Element> Loop<T> for Block<'_, T> {
         let together = if self.is_deep { (BYTES_OF_SUMS / (n_rows * width * size_of::<T>())).max(1) } else { 1 };
         // `[panel][row][column of the panel]`
         let n_sums = if slabs.len() > 1 { together.min(self.panels.len()) * n_rows * width } else { 0 };
-        let mut sums = vec![T::zero(); n_sums];
+        let mut sums = Vec::<T>::with_capacity(n_sums);
         for begin in self.panels.clone().step_by(together) {
             let panels = begin..self.panels.end.min(begin + together);
             let turns = slabs.iter().flat_map(|slab| panels.clone().map(move |panel| (slab, panel)));
@@ -353,16 +353,23 @@ impl<T: Element> Tile<'_, T> {
                 }
                 return;
             }
+            if is_whole {
+                for row in 0..ROWS {
+                    let target = self.targets.get_unchecked(row).add(self.first);
+                    for v in 0..N {
+                        L::store(target.add(v * L::WIDTH), L::at_most(L::at_least(sums[row][v], low), high));
+                    }
+                }
+                return;
+            }
             let mut beside = [[T::zero(); WIDEST]; ROWS];
             for row in 0..ROWS {
-                let target = if is_whole { self.targets[row].add(self.first) } else { beside[row].as_mut_ptr() };
                 for v in 0..N {
-                    L::store(target.add(v * L::WIDTH), L::at_most(L::at_least(sums[row][v], low), high));
+                    let sum = L::at_most(L::at_least(sums[row][v], low), high);
+                    L::store(beside[row].as_mut_ptr().add(v * L::WIDTH), sum);
                 }
             }
-            if !is_whole {
-                self.store_some::<L, ROWS>(&beside);
-            }
+            self.store_some::<L, ROWS>(&beside);
         }
     }
 

@@ -161,38 +161,47 @@ impl<T: Element, P: Fn(usize, &mut [usize]) + Sync> TapProduct<'_, T, P> {
 
     fn block(&self, rows: std::ops::Range<usize>, panels: std::ops::Range<usize>, output: &SharedOutput<T>) {
         let n_taps = self.weights.n_taps;
+        // `[row][tap]`
         let mut taps = vec![std::ptr::null(); rows.len() * n_taps];
         let mut places = vec![OUTSIDE; n_taps];
-        let mut targets = Vec::with_capacity(rows.len());
-        let mut gates = Vec::new();
-        for tile in tiles(rows.len(), T::tile_rows()) {
-            for nth in tile.clone() {
-                let row = rows.start + nth;
-                (self.places)(row, &mut places);
-                for (tap, &place) in places.iter().enumerate() {
-                    if place != OUTSIDE {
-                        let run = &self.input[place..place + self.weights.length];
-                        taps[tile.start * n_taps + tap * tile.len() + nth - tile.start] = run.as_ptr();
-                    }
-                }
-                let target = self.target.of(row);
-                // SAFETY: every row of the target lies within the output (`run_at`).
-                targets.push(unsafe { output.0.add(target) });
-                if let Some(gate) = &self.finish.gate {
-                    gates.push(gate.at(target, self.weights.n_columns));
+        let mut has_outside = false;
+        for (row, taps) in rows.clone().zip(taps.chunks_exact_mut(n_taps)) {
+            (self.places)(row, &mut places);
+            for (tap, &place) in taps.iter_mut().zip(&places) {
+                match place {
+                    OUTSIDE => has_outside = true,
+                    place => *tap = self.input[place..place + self.weights.length].as_ptr(),
                 }
             }
         }
         // Taps that lie outside read zeros; small products, of which there are many, mostly have none.
-        let outside = |tap: &*const T| tap.is_null();
-        let zeros = if taps.iter().any(outside) { vec![T::zero(); self.weights.length] } else { Vec::new() };
-        taps.iter_mut().filter(|tap| outside(tap)).for_each(|tap| *tap = zeros.as_ptr());
+        let zeros = if has_outside { vec![T::zero(); self.weights.length] } else { Vec::new() };
+        if has_outside {
+            taps.iter_mut().filter(|tap| tap.is_null()).for_each(|tap| *tap = zeros.as_ptr());
+        }
+        if n_taps > 1 {
+            taps = tap_by_tap(&taps, n_taps, T::tile_rows());
+        }
+        // SAFETY: every row of the target lies within the output (`run_at`).
+        let targets: Vec<*mut T> = rows.clone().map(|row| unsafe { output.0.add(self.target.of(row)) }).collect();
+        let gate_of = |row| self.finish.gate.map(|gate| gate.at(self.target.of(row), self.weights.n_columns));
+        let gates: Vec<&[T]> = if self.finish.gate.is_some() { rows.filter_map(gate_of).collect() } else { Vec::new() };
         let (weights, finish, is_deep) = (self.weights, self.finish, self.is_deep());
         let block = Block { weights, taps: &taps, targets: &targets, gates: &gates, panels, is_deep, finish };
         // SAFETY: each pointer among the taps is the beginning of a slice of the length that is read, those among the
         // targets of as many numbers as there are columns; blocks and panels of other threads write elsewhere.
         unsafe { T::vectorized(block) };
     }
+}
+
+/// `[row][tap]` → `[tile][tap][row of the tile]`
+fn tap_by_tap<P: Copy>(taps: &[P], n_taps: usize, tile_rows: usize) -> Vec<P> {
+    let mut turned = Vec::with_capacity(taps.len());
+    for tile in tiles(taps.len() / n_taps, tile_rows) {
+        let of_tile = &taps[tile.start * n_taps..tile.end * n_taps];
+        turned.extend((0..n_taps).flat_map(|tap| of_tile[tap..].iter().step_by(n_taps).copied()));
+    }
+    turned
 }
 
 /// Panels in as many parts as give every thread enough to do beside so many blocks of rows.
