@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::depthwise::{DepthwiseBackward, DepthwiseForward};
-use super::frequency::Sequence;
+use super::sequence::Sequence;
 use super::vectorized::elementwise::add_runs;
 use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::matrix::{Matrix, multiply_add};

@@ -14,201 +14,22 @@
 //! where many blocks come at once, a turned copy of them is worth its memory.
 
 use std::borrow::Cow;
-use std::f64::consts::PI;
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::sequence::Sequence;
 use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::packed::{Packed, PanelMut, Right, columns_read};
 use super::vectorized::taps::{TapProduct, Target, Threads};
 use super::vectorized::unwritten::{unwritten, written};
+use super::waves::{Direction, Transforms, first_component, n_waves, waves};
 use super::zeros;
 use crate::element::Element;
 use crate::pause;
 
-/// A convolution along time without dilation or groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sequence {
-    pub(crate) batch: usize,
-    pub(crate) input: usize,
-    pub(crate) output: usize,
-    pub(crate) channels_in: usize,
-    pub(crate) channels_out: usize,
-    pub(crate) kernel: usize,
-    pub(crate) stride: usize,
-    pub(crate) padding: usize,
-}
-
-/// How many multiplications a weight is worth that has to be fetched from memory.
-const FETCH: usize = 24;
-
 /// Blocks of a gradient that are multiplied with a frequency's weights together.
 const BLOCKS_TOGETHER: usize = 48;
-
-impl Sequence {
-    /// Kernel frames once the stride is folded into the channels.
-    fn folded_kernel(&self) -> usize {
-        self.kernel.div_ceil(self.stride)
-    }
-
-    /// Channels once the stride is folded into them.
-    fn folded_channels(&self) -> usize {
-        self.channels_in * self.stride
-    }
-
-    /// Frames in a block, for the typical length of a question, so that weights are transformed once for all lengths.
-    pub(crate) fn block(&self) -> usize {
-        const LENGTHS: [usize; 7] = [16, 24, 32, 48, 64, 96, 128];
-        const TYPICAL: usize = 500;
-        let lengths = LENGTHS.into_iter().filter(|length| *length >= 2 * self.folded_kernel());
-        let typical = Sequence { batch: 1, output: TYPICAL, ..*self };
-        lengths.min_by_key(|length| typical.cost(*length)).unwrap_or_else(|| 4 * self.folded_kernel())
-    }
-
-    /// Whether the convolution is less work in the frequency domain.
-    pub(crate) fn pays_in_frequency_domain(&self) -> bool {
-        const ENOUGH_CHANNELS: usize = 48;
-        let direct = self.folded_kernel() * (self.batch * self.output + FETCH);
-        self.channels_in.min(self.channels_out) >= ENOUGH_CHANNELS && 4 * self.cost(self.block()) < 3 * direct
-    }
-
-    /// Multiplications for each pair of (folded) channels, with each weight that is fetched from memory as several.
-    fn cost(&self, block: usize) -> usize {
-        let (ins, outs) = (self.folded_channels(), self.channels_out);
-        let blocks = self.batch * self.output.div_ceil(block - self.folded_kernel() + 1);
-        let transforms = blocks * block * block / outs + blocks * block * block / ins;
-        2 * block * blocks + transforms + block * FETCH
-    }
-
-    /// The same of the gradient to the input.
-    pub(crate) fn gradient_pays_in_frequency_domain(&self) -> bool {
-        self.joined().unwrap_or(*self).backward().pays_in_frequency_domain()
-    }
-
-    /// Whether the gradient has so many blocks that weights are turned for them.
-    pub(crate) fn gradient_has_many_blocks(&self) -> bool {
-        const MANY: usize = 48;
-        let backward = self.joined().unwrap_or(*self).backward();
-        backward.batch * backward.output.div_ceil(self.block() - backward.kernel + 1) >= MANY
-    }
-
-    /// All rows as one, where the gradient of each reaches a kernel beyond what arrives: with as many zeros between what
-    /// arrives at two rows, no block's end is left empty at a row's.
-    fn joined(&self) -> Option<Sequence> {
-        let is_full = self.padding == 0 && self.stride == 1 && self.input == self.output + self.kernel - 1;
-        (is_full && self.batch > 1).then(|| Sequence {
-            batch: 1,
-            input: self.batch * self.input,
-            output: self.batch * self.input - (self.kernel - 1),
-            ..*self
-        })
-    }
-
-    /// What the gradient to the input is: a convolution of what arrives, giving the folded frames that hold the input.
-    fn backward(&self) -> Sequence {
-        let kernel = self.folded_kernel();
-        let first = self.first_folded_frame();
-        Sequence {
-            batch: self.batch,
-            input: self.output,
-            output: (self.padding + self.input).div_ceil(self.stride).min(self.output + kernel - 1) - first,
-            channels_in: self.channels_out,
-            channels_out: self.folded_channels(),
-            kernel,
-            stride: 1,
-            padding: kernel - 1 - first,
-        }
-    }
-
-    /// The first folded frame that holds a frame of the input, and so the first whose gradient is asked.
-    fn first_folded_frame(&self) -> usize {
-        (self.padding / self.stride).min(self.folded_kernel() - 1)
-    }
-}
-
-/// The value of a component's wave at a frame of a block.
-fn wave(component: usize, frame: usize, block: usize) -> f64 {
-    let frequency = component.div_ceil(2);
-    let angle = 2.0 * PI * ((frequency * frame) % block) as f64 / block as f64;
-    if component > 0 && component.is_multiple_of(2) { angle.sin() } else { angle.cos() }
-}
-
-/// The cosine of a frequency; its sine follows.
-pub(super) fn first_component(frequency: usize) -> usize {
-    (2 * frequency).saturating_sub(1)
-}
-
-/// How much a component counts on the way back.
-pub(super) fn share(component: usize, block: usize) -> f64 {
-    if component == 0 || component == block - 1 { 1.0 / block as f64 } else { 2.0 / block as f64 }
-}
-
-/// Whether what comes in is an input, or a gradient that arrives at the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    Forward,
-    Backward,
-}
-
-impl Direction {
-    /// A frame of a block as the waves count it.
-    fn frame(self, frame: usize, block: usize) -> usize {
-        match self {
-            Direction::Forward => frame,
-            Direction::Backward => block - frame,
-        }
-    }
-}
-
-pub(super) fn waves<T: Element>(
-    components: Range<usize>,
-    frames: impl Iterator<Item = usize> + Clone,
-    block: usize,
-) -> Vec<T> {
-    let of_component = |component| frames.clone().map(move |frame| T::of(wave(component, frame, block)));
-    components.flat_map(of_component).collect()
-}
-
-/// The transforms of one direction.
-#[derive(Debug)]
-struct Transforms<T> {
-    /// `[component, frame]`, and behind the components the cosines of frequencies with a sine, negated
-    into: Vec<T>,
-    /// `[output frame, component]`
-    back: Vec<T>,
-    /// `[output channel]`, and zeros that fill a register
-    bias: Vec<T>,
-}
-
-impl<T: Element> Transforms<T> {
-    fn new(direction: Direction, block: usize, n_frames: usize, mut bias: Vec<T>) -> Self {
-        let half = block / 2;
-        let all = (0..block).map(|frame| direction.frame(frame, block));
-        let mut into = waves(0..block, all.clone(), block);
-        for frequency in 1..half {
-            let cosine = waves::<T>(first_component(frequency)..2 * frequency, all.clone(), block);
-            into.extend(cosine.into_iter().map(|cosine| -cosine));
-        }
-        // A frame is valid where no wave reached it from around the block's end.
-        let valid = match direction {
-            Direction::Forward => 0..block - n_frames + 1,
-            Direction::Backward => n_frames - 1..block,
-        };
-        let back_at = |(frame, component)| T::of(share(component, block) * wave(component, frame, block));
-        let places = valid
-            .map(|frame| direction.frame(frame, block))
-            .flat_map(|frame| (0..block).map(move |component| (frame, component)));
-        bias.resize(columns_read::<T>(bias.len()), T::zero());
-        Transforms { into, back: places.map(back_at).collect(), bias }
-    }
-
-    /// Components of a spectrum, with the negated cosines.
-    fn n_components(&self, block: usize) -> usize {
-        self.into.len() / block
-    }
-}
 
 /// A sequence's weights in the frequency domain, for both directions.
 #[derive(Debug)]
@@ -578,11 +399,6 @@ impl<T: Element> FrequencyWeights<T> {
     }
 }
 
-/// How many waves a frequency has: the first and the last have no sine.
-fn n_waves(block: usize, frequency: usize) -> usize {
-    if frequency == 0 || frequency == block / 2 { 1 } else { 2 }
-}
-
 /// All rows of a frequency's weights times what arrives.
 ///
 /// # Shapes
@@ -720,27 +536,5 @@ mod tests {
         check(70, 1, 0, 400);
         check(3, 1, 5, 40);
         check(9, 2, 21, 50);
-    }
-
-    #[test]
-    fn it_is_chosen_for_long_kernels_over_many_channels_alone() {
-        let sequence = |channels_in, channels_out, kernel, stride| Sequence {
-            batch: 1,
-            input: 1000,
-            output: 500,
-            channels_in,
-            channels_out,
-            kernel,
-            stride,
-            padding: 0,
-        };
-        assert!(sequence(250, 2000, 32, 1).pays_in_frequency_domain());
-        assert!(sequence(250, 250, 7, 1).pays_in_frequency_domain());
-        assert!(sequence(128, 250, 48, 2).gradient_pays_in_frequency_domain());
-        assert!(!sequence(2000, 2000, 1, 1).pays_in_frequency_domain());
-        assert!(!sequence(250, 250, 3, 1).pays_in_frequency_domain());
-        assert!(!sequence(1, 250, 48, 2).pays_in_frequency_domain());
-        let few = Sequence { output: 10, ..sequence(250, 250, 7, 1) };
-        assert!(!few.pays_in_frequency_domain());
     }
 }

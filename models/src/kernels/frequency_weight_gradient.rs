@@ -7,9 +7,9 @@
 
 use rayon::prelude::*;
 
-use super::frequency::{first_component, share, waves};
 use super::vectorized::matrix::{Matrix, multiply_add, multiply_subtract};
 use super::vectorized::taps::Threads;
+use super::waves::{first_component, share, waves};
 use super::zeros;
 use crate::element::Element;
 

@@ -1,7 +1,8 @@
 //! The loops in which the time goes, over plain slices in channels-last order; operators call them.
 //!
-//! Read `vectorized/taps.rs`, to which every convolution comes down, then `convolution.rs`, then `frequency.rs` and
-//! `winograd.rs`, which compute the same with fewer multiplications; `weight_gradient.rs` is for training.
+//! Read `vectorized/taps.rs`, to which every convolution comes down whose channels mix, then `convolution.rs`, then
+//! `frequency.rs` and `winograd.rs`, which compute the same with fewer multiplications; `depthwise.rs` is where channels
+//! stay by themselves, `weight_gradient.rs` is for training.
 
 pub(crate) mod broadcasting;
 pub(crate) mod convolution;
@@ -10,8 +11,10 @@ pub(crate) mod frequency;
 mod frequency_weight_gradient;
 pub(crate) mod pool;
 mod prepared;
+pub(crate) mod sequence;
 pub(crate) mod transpose;
 pub(crate) mod vectorized;
+mod waves;
 pub(crate) mod weight_gradient;
 pub(crate) mod winograd;
 
