@@ -6,6 +6,7 @@
 use std::f32::consts::TAU;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use realfft::num_complex::Complex;
 use realfft::{ComplexToReal, RealFftPlanner};
 
@@ -33,6 +34,9 @@ impl Default for GriffinLim {
 /// The loudest sample of what is made, since the level of an utterance that was normalised is not known.
 const LOUDEST: f32 = 0.9;
 
+/// Bins that a thread takes at once.
+const GRAIN: usize = 1 << 13;
+
 /// Turns in which powers of bins are fitted to bands.
 const FITTING_TURNS: usize = 100;
 
@@ -56,13 +60,15 @@ impl GriffinLim {
         for _ in 0..self.turns {
             turn.find_samples(&spectrum);
             turn.find_spectrum();
-            for (((spectrum, &consistent), last), &magnitude) in
-                spectrum.iter_mut().zip(&turn.spectrum).zip(&mut last).zip(&magnitudes)
-            {
-                let ahead = consistent + (consistent - *last) * self.momentum;
-                *last = consistent;
-                *spectrum = ahead * (magnitude / ahead.norm().max(f32::MIN_POSITIVE));
-            }
+            let found = turn.spectrum.par_iter().zip(&mut last).zip(&magnitudes);
+            spectrum.par_iter_mut().zip(found).with_min_len(GRAIN).for_each(
+                |(spectrum, ((&consistent, last), &magnitude))| {
+                    let ahead = consistent + (consistent - *last) * self.momentum;
+                    *last = consistent;
+                    // No spectrum is so loud that its square overflows; what is next to nothing has no phase to keep.
+                    *spectrum = ahead * (magnitude / ahead.norm_sqr().max(f32::MIN_POSITIVE).sqrt());
+                },
+            );
         }
         turn.find_samples(&spectrum);
         Ok(at_level(turn.inner_samples().to_vec()))
@@ -92,7 +98,8 @@ fn magnitudes(front_end: &AudioFrontEnd, settings: &SpectrogramSettings, numbers
     };
     let bank = MelBank::new(mel, front_end.sample_rate, n_bins);
     let of_frame = |frame: &[f32]| fitted(&bank, frame, n_bins);
-    levels.chunks_exact(n_bands).flat_map(of_frame).map(|level| level.powf(1.0 / power)).collect()
+    let of_frames: Vec<Vec<f32>> = levels.par_chunks_exact(n_bands).map(of_frame).collect();
+    of_frames.into_iter().flatten().map(|level| level.powf(1.0 / power)).collect()
 }
 
 /// Levels of bins, none below 0, whose bands are near the given ones: multiplicative steps towards the least squares,
