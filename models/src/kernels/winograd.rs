@@ -41,22 +41,30 @@ pub(crate) struct WinogradWeights<T> {
 /// The size of tiles with which this is least work, where a convolution is of the kind and large enough to be worth it.
 pub(crate) fn worth_it(geometry: &Geometry) -> Option<Tiling> {
     const ENOUGH_CHANNELS: usize = 32;
-    /// How many multiplications a weight is worth that has to be fetched from memory.
+    /// How many multiplications a weight is worth that has to be fetched: from a cache that all share, and from memory.
     const FETCH: usize = 12;
+    const FETCH_FROM_MEMORY: usize = 28;
+    /// Numbers of weights that stay in such a cache.
+    const IN_CACHE: usize = 4 << 20;
     let is_plain =
         geometry.kernel == [3, 3] && geometry.stride == [1, 1] && geometry.dilation == [1, 1] && geometry.groups == 1;
-    if !is_plain || geometry.channels_in.min(geometry.channels_out) < ENOUGH_CHANNELS {
+    let (ins, outs) = (geometry.channels_in, geometry.channels_out);
+    if !is_plain || ins.min(outs) < ENOUGH_CHANNELS {
         return None;
     }
-    let work = |tiling: Tiling| {
+    let work = |tiling: Tiling, fetch: usize| {
         let side = tiling.side();
         let n_tiles = geometry.batch * geometry.output[0].div_ceil(side) * geometry.output[1].div_ceil(side);
-        tiling.n_points() * (n_tiles + FETCH)
+        tiling.n_points() * (n_tiles + fetch)
     };
     let direct = 9 * (geometry.n_output_pixels() + FETCH);
-    // A little less work is not worth more rounding, and weights of both kinds where a layer is asked for few rows and many.
-    let least = if 4 * work(Tiling::Four) < 3 * work(Tiling::Two) { Tiling::Four } else { Tiling::Two };
-    (6 * work(least) < 5 * direct).then_some(least)
+    // Of one input, that is; many together fetch them once.
+    let is_from_memory = geometry.batch == 1 && Tiling::Four.n_points() * ins * outs > IN_CACHE;
+    let fetch = if is_from_memory { FETCH_FROM_MEMORY } else { FETCH };
+    // A little less work is not worth more rounding and memory, nor weights of both kinds where a layer is asked for few
+    // rows and many.
+    let least = if 4 * work(Tiling::Four, fetch) < 3 * work(Tiling::Two, fetch) { Tiling::Four } else { Tiling::Two };
+    (6 * work(least, FETCH) < 5 * direct).then_some(least)
 }
 
 impl Tiling {
@@ -438,6 +446,7 @@ mod tests {
     fn large_tiles_are_for_large_images_and_none_for_few_pixels() {
         let of = |side: usize, channels| worth_it(&Geometry { batch: 1, ..geometry([side; 2], [channels; 2], [1, 1]) });
         assert_eq!([of(56, 64), of(10, 64), of(4, 64)], [Some(Tiling::Four), Some(Tiling::Two), None]);
+        assert_eq!([of(28, 128), of(28, 512)], [Some(Tiling::Four), Some(Tiling::Two)], "weights come from memory");
         assert_eq!(of(56, 16), None);
     }
 

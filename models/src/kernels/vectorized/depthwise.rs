@@ -98,7 +98,8 @@ pub(crate) struct WeighRow<'a, T> {
 }
 
 impl<T: Element> WeighRow<'_, T> {
-    /// `output[pixel, channel] = finish(bias[channel] + Σ_row,tap input[row + place[pixel, tap] + channel] · weight[row, tap, channel])`
+    /// `output[pixel, channel] = finish(bias[channel] + Σ input[row + place + channel] · weight[row, tap, channel])`, with the
+    /// sum over rows of taps and the pixel's taps in each.
     pub(crate) fn write(&self, output: &mut [MaybeUninit<T>]) {
         let (n_channels, n_pixels, n_taps) = (self.bias.len(), self.columns.n_pixels(), self.columns.n_taps);
         let n_needed = if n_pixels == 0 { 0 } else { ((n_pixels - 1) * self.stride + 1) * n_channels };
