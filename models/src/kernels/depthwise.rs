@@ -113,9 +113,11 @@ impl<T: Element> DepthwiseBackward<T> {
                     Some((pixel(image, [reader, 0], geometry.output) * channels, nth))
                 };
                 let tap_rows: Vec<_> = phase.tap_rows.iter().enumerate().filter_map(of_tap).collect();
-                // A row may be shorter than a stride.
-                let begin = (phase.first[1] * channels).min(input.len());
-                let input = &mut input[begin..];
+                let begin = phase.first[1] * channels;
+                let Some(input) = input.get_mut(begin..).filter(|input| !input.is_empty()) else {
+                    // A row may be shorter than a stride.
+                    continue;
+                };
                 let gate = finish.gate.map(|gate| gate.at(index * columns * channels + begin, input.len()));
                 let row = WeighRow {
                     input: gradient,

@@ -11,7 +11,7 @@
 //! The gradient to the input is a convolution with the same weights: it runs through the same formula with the waves of
 //! its blocks running backwards (all sines negated), and with every frequency's matrix of weights transposed, for which
 //! they are read as the left side of a product instead. So weights are transformed and held once for both directions;
-//! where many blocks come at once, or it is small, a turned copy of them is worth its memory.
+//! where many blocks come at once, a turned copy of them is worth its memory.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -158,7 +158,7 @@ impl<T: Element> FrequencyWeights<T> {
         TurnedWeights(self.frequencies.par_iter().enumerate().map(of_frequency).collect())
     }
 
-    /// The gradient to the input; `turned` are its weights where [`Sequence::gradient_is_worth_turned_weights`].
+    /// The gradient to the input; `turned` are its weights where it has many blocks.
     ///
     /// # Shapes
     /// - `gradient`: `[batch, output frame, out]`; returns `[batch, frame, in]`

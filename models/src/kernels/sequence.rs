@@ -56,13 +56,11 @@ impl Sequence {
         self.joined().unwrap_or(*self).backward().pays_in_frequency_domain()
     }
 
-    /// Whether the gradient is worth a turned copy of the weights: where many blocks come at once, or the copy is small.
-    pub(crate) fn gradient_is_worth_turned_weights(&self) -> bool {
+    /// Whether the gradient has so many blocks that weights are turned for them.
+    pub(crate) fn gradient_has_many_blocks(&self) -> bool {
         const MANY: usize = 48;
-        const FEW_NUMBERS: usize = 4 << 20;
         let backward = self.joined().unwrap_or(*self).backward();
-        let n_blocks = backward.batch * backward.output.div_ceil(self.block() - backward.kernel + 1);
-        n_blocks >= MANY || self.block() * self.folded_channels() * self.channels_out <= FEW_NUMBERS
+        backward.batch * backward.output.div_ceil(self.block() - backward.kernel + 1) >= MANY
     }
 
     /// All rows as one, where the gradient of each reaches a kernel beyond what arrives: with as many zeros between what

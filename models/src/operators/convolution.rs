@@ -213,7 +213,7 @@ impl Convolution {
                 let bias = bias.as_ref().map(|bias| bias.numbers::<T>()).transpose()?;
                 let weights = prepared.in_frequencies(&sequence, &weights, bias.as_deref());
                 let turned = sequence
-                    .gradient_is_worth_turned_weights()
+                    .gradient_has_many_blocks()
                     .then(|| prepared.frequency_turned.get_or_make(TurnedWeights::bytes, || weights.turned()));
                 finished(weights.input_gradient(&sequence, &arrived, turned))
             }
@@ -256,7 +256,7 @@ struct PreparedWeights {
     backward_winograd: OfTilings,
     /// For both directions.
     frequency: Prepared,
-    /// For gradients of many blocks, and where they are small.
+    /// For gradients of many blocks.
     frequency_turned: Prepared,
     reweighted: Reweighted<Convolution>,
 }
