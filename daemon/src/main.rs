@@ -19,6 +19,7 @@ mod held_input;
 mod held_model;
 mod interrupt;
 mod jobs;
+mod kernel_threads;
 mod memory;
 mod npy;
 mod options;
@@ -52,9 +53,6 @@ const WAITING_QUERIES: usize = 4096;
 /// Pixels of an image before it is resized: a photo of 100 megapixels is read, a bomb is not.
 const IMAGE_PIXELS: u64 = 100_000_000;
 
-/// Of each thread that computes: a walk over a deep graph has long frames.
-const STACK_BYTES: usize = 8 << 20;
-
 /// How long running answers may take once the end was asked.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -73,8 +71,7 @@ fn main() -> anyhow::Result<()> {
     }
     init_logs(options.log_format);
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let kernels = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK_BYTES);
-    kernels.build_global().context("cannot start the kernels' threads")?;
+    kernel_threads::start(threads).context("cannot start the kernels' threads")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(run(options, threads));
     // A kernel that still runs is not waited for.
