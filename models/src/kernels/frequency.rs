@@ -9,9 +9,8 @@
 //! `C_y = C_x C_w + S_x S_w`, `S_y = S_x C_w - C_x S_w`.
 //!
 //! The gradient to the input is a convolution with the same weights: it runs through the same formula with the waves of
-//! its blocks running backwards (all sines negated), and with every frequency's matrix of weights transposed, for which
-//! they are read as the left side of a product instead. So weights are transformed and held once for both directions;
-//! where many blocks come at once, a turned copy of them is worth its memory.
+//! its blocks running backwards (all sines negated), and with every frequency's matrix of weights transposed, which
+//! `vectorized/wave_gradient.rs` reads as it lies. So weights are transformed and held once for both directions.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -23,13 +22,11 @@ use super::vectorized::finish::{Clamp, Finish};
 use super::vectorized::packed::{Packed, PanelMut, Right, columns_read};
 use super::vectorized::taps::{TapProduct, Target, Threads};
 use super::vectorized::unwritten::{unwritten, written};
+use super::vectorized::wave_gradient::WaveGradient;
 use super::waves::{Direction, Transforms, first_component, n_waves, waves};
 use super::zeros;
 use crate::element::Element;
 use crate::pause;
-
-/// Blocks of a gradient that are multiplied with a frequency's weights together.
-const BLOCKS_TOGETHER: usize = 48;
 
 /// A sequence's weights in the frequency domain, for both directions.
 #[derive(Debug)]
@@ -43,17 +40,6 @@ pub(crate) struct FrequencyWeights<T> {
     /// Folded channels of the input.
     n_ins: usize,
     n_outs: usize,
-}
-
-/// The weights of the gradient, for each frequency as [`FrequencyWeights`] has them, from the output to the input.
-#[derive(Debug)]
-pub(crate) struct TurnedWeights<T>(Vec<Packed<T>>);
-
-impl<T: Element> TurnedWeights<T> {
-    /// Bytes held.
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.iter().map(Packed::bytes).sum()
-    }
 }
 
 impl<T: Element> FrequencyWeights<T> {
@@ -141,42 +127,20 @@ impl<T: Element> FrequencyWeights<T> {
         }
     }
 
-    /// Every frequency's matrix of weights transposed.
-    pub(crate) fn turned(&self) -> TurnedWeights<T> {
-        let of_frequency = |(frequency, weights): (usize, &Packed<T>)| {
-            let mut turned = Packed::zeros([n_waves(self.block, frequency), self.n_outs, self.n_ins]);
-            for PanelMut { columns, width, numbers } in turned.panels_mut() {
-                for (tap, rows) in numbers.chunks_exact_mut(self.n_outs * width).enumerate() {
-                    for (nth, rows) in rows.chunks_mut(Packed::<T>::columns_of_panel() * width).enumerate() {
-                        let line = |column: usize| weights.part_of_row(nth, tap, columns.start + column);
-                        turn(line, columns.len(), rows, width);
-                    }
-                }
-            }
-            turned
-        };
-        TurnedWeights(self.frequencies.par_iter().enumerate().map(of_frequency).collect())
-    }
-
-    /// The gradient to the input; `turned` are its weights where it has many blocks.
+    /// The gradient to the input.
     ///
     /// # Shapes
     /// - `gradient`: `[batch, output frame, out]`; returns `[batch, frame, in]`
-    pub(crate) fn input_gradient(
-        &self,
-        sequence: &Sequence,
-        gradient: &[T],
-        turned: Option<&TurnedWeights<T>>,
-    ) -> Vec<T> {
+    pub(crate) fn input_gradient(&self, sequence: &Sequence, gradient: &[T]) -> Vec<T> {
         if let Some(joined) = sequence.joined() {
             let mut arrived = zeros(joined.output * joined.channels_out);
             let apart = sequence.input * sequence.channels_out;
             let rows = gradient.par_chunks_exact(sequence.output * sequence.channels_out);
             arrived.par_chunks_mut(apart).zip(rows).for_each(|(into, row)| into[..row.len()].copy_from_slice(row));
-            return self.input_gradient(&joined, &arrived, turned);
+            return self.input_gradient(&joined, &arrived);
         }
         let backward = sequence.backward();
-        let padded = self.pass(Direction::Backward, &backward, gradient, turned, Clamp::none());
+        let padded = self.pass(Direction::Backward, &backward, gradient, Clamp::none());
         let (row, padded_row) = (sequence.input * sequence.channels_in, backward.output * backward.channels_out);
         let before = (sequence.padding - sequence.first_folded_frame() * sequence.stride) * sequence.channels_in;
         let mut input = zeros(sequence.batch * row);
@@ -193,18 +157,11 @@ impl<T: Element> FrequencyWeights<T> {
     /// # Shapes
     /// - `input`: `[batch, frame, in]`; returns `[batch, output frame, out]`
     pub(crate) fn convolve(&self, sequence: &Sequence, input: &[T], clamp: Clamp<T>) -> Vec<T> {
-        self.pass(Direction::Forward, sequence, input, None, clamp)
+        self.pass(Direction::Forward, sequence, input, clamp)
     }
 
     /// The convolution of what comes in, of this direction's sequence, clamped.
-    fn pass(
-        &self,
-        direction: Direction,
-        sequence: &Sequence,
-        input: &[T],
-        turned: Option<&TurnedWeights<T>>,
-        clamp: Clamp<T>,
-    ) -> Vec<T> {
+    fn pass(&self, direction: Direction, sequence: &Sequence, input: &[T], clamp: Clamp<T>) -> Vec<T> {
         // The components of a band of blocks are held at once.
         const NUMBERS_IN_BAND: usize = 4 << 20;
         const BLOCKS_IN_BAND: usize = 16;
@@ -223,17 +180,16 @@ impl<T: Element> FrequencyWeights<T> {
         for (nth, output) in blocks.chunks_mut(in_band).enumerate() {
             let place = |block: usize| (block / blocks_per_row, block % blocks_per_row * n_valid);
             let places: Vec<_> = (nth * in_band..nth * in_band + output.len()).map(place).collect();
-            let weights = match (direction, turned) {
-                (Direction::Forward, _) => Some(&self.frequencies),
-                (Direction::Backward, turned) => turned.map(|turned| &turned.0),
+            // A gradient needs no negated cosines.
+            let n_components = match direction {
+                Direction::Forward => transforms.n_components(self.block),
+                Direction::Backward => self.block,
             };
-            // The weights from the left need no negated cosines.
-            let n_components = weights.map_or(self.block, |_| transforms.n_components(self.block));
             let spectrum = self.spectrum(transforms, n_components, sequence, input, &places);
             let n_blocks = output.len();
-            let products = match weights {
-                Some(weights) => self.products(weights, &spectrum, [n_blocks, n_components], [channels, outs]),
-                None => self.transposed_products(&spectrum, n_blocks),
+            let products = match direction {
+                Direction::Forward => self.products(&spectrum, n_blocks, n_components),
+                Direction::Backward => self.transposed_products(&spectrum, n_blocks),
             };
             output.par_iter_mut().enumerate().for_each(|(block, output)| {
                 self.inverse_transform(transforms, &products[block * outs..], [n_blocks * outs, outs], clamp, output);
@@ -273,7 +229,8 @@ impl<T: Element> FrequencyWeights<T> {
     /// with a sine.
     ///
     /// # Shapes
-    /// - `places`: row and first output frame of each; returns `[block, component, channel]`
+    /// - `places`: row and first output frame of each; returns `[block, component, channel]`, with
+    ///   [`between_blocks`] zeros behind each block
     fn spectrum(
         &self,
         transforms: &Transforms<T>,
@@ -283,9 +240,12 @@ impl<T: Element> FrequencyWeights<T> {
         places: &[(usize, usize)],
     ) -> Vec<T> {
         let channels = sequence.folded_channels();
-        let mut spectrum = unwritten(places.len() * n_rows * channels);
+        let (n_own, n_between) = (n_rows * channels, between_blocks::<T>());
+        let mut spectrum = unwritten(places.len() * (n_own + n_between));
         let no_bias = vec![T::zero(); columns_read::<T>(channels)];
-        spectrum.par_chunks_exact_mut(n_rows * channels).zip(places).for_each(|(components, place)| {
+        spectrum.par_chunks_exact_mut(n_own + n_between).zip(places).for_each(|(components, place)| {
+            let (components, between) = components.split_at_mut(n_own);
+            between.fill(MaybeUninit::new(T::zero()));
             let frames = self.frames(sequence, input, *place);
             let weights = Right::matrix(&frames, channels, [self.block, channels], &no_bias);
             let places = |row: usize, places: &mut [usize]| places[0] = row * self.block;
@@ -293,7 +253,7 @@ impl<T: Element> FrequencyWeights<T> {
             let (input, finish) = (&transforms.into[..], Finish::none());
             TapProduct { input, weights, n_rows, places, target, finish }.write(components, Threads::One);
         });
-        // SAFETY: each block has written all of its components.
+        // SAFETY: each block has written all of its components, and the zeros behind them.
         unsafe { written(spectrum) }
     }
 
@@ -317,23 +277,18 @@ impl<T: Element> FrequencyWeights<T> {
     ///
     /// # Shapes
     /// - `spectrum`: as [`FrequencyWeights::spectrum`] gives it, with negated cosines, `n_blocks` times `n_components`
-    /// - `frequencies`: for each the weights' waves as taps, from `channels` to `outs`
     /// - returns `[component, block, out]` and what is read beyond the last
-    fn products(
-        &self,
-        frequencies: &[Packed<T>],
-        spectrum: &[T],
-        [n_blocks, n_components]: [usize; 2],
-        [channels, outs]: [usize; 2],
-    ) -> Vec<T> {
+    fn products(&self, spectrum: &[T], n_blocks: usize, n_components: usize) -> Vec<T> {
+        let (channels, outs) = (self.n_ins, self.n_outs);
         let n_products = self.block * n_blocks * outs;
         let mut products = unwritten(n_products + columns_read::<T>(outs));
         products[n_products..].fill(MaybeUninit::new(T::zero()));
         let of_frequencies = self.by_frequency(&mut products, n_blocks * outs);
-        of_frequencies.into_par_iter().zip(frequencies).enumerate().for_each(|(frequency, (output, weights))| {
+        of_frequencies.into_par_iter().zip(&self.frequencies).enumerate().for_each(|(frequency, (output, weights))| {
             let cosine = first_component(frequency);
             let places = |row: usize, places: &mut [usize]| {
-                let of = |component: usize| (row % n_blocks * n_components + component) * channels;
+                let block = row % n_blocks * (n_components * channels + between_blocks::<T>());
+                let of = |component: usize| block + component * channels;
                 match places {
                     [only] => *only = of(cosine),
                     [of_cosine, of_sine] if row < n_blocks => (*of_cosine, *of_sine) = (of(cosine), of(cosine + 1)),
@@ -349,7 +304,7 @@ impl<T: Element> FrequencyWeights<T> {
         unsafe { written(products) }
     }
 
-    /// The components of the gradient's blocks: the weights from the left, what arrives from the right, turned.
+    /// The components of the gradient's blocks, with the weights as they lie.
     ///
     /// # Shapes
     /// - `spectrum`: as [`FrequencyWeights::spectrum`] gives it, of what arrives
@@ -358,23 +313,10 @@ impl<T: Element> FrequencyWeights<T> {
         let (ins, outs) = (self.n_ins, self.n_outs);
         let mut products = vec![T::zero(); self.block * n_blocks * ins + columns_read::<T>(ins)];
         let of_frequencies = self.by_frequency(&mut products, n_blocks * ins);
+        let block_stride = self.block * outs + between_blocks::<T>();
         of_frequencies.into_par_iter().zip(&self.frequencies).enumerate().for_each(|(frequency, (output, weights))| {
-            // A component's rows of the output; a few blocks at a time, so that sums stay in a core's cache.
-            let mut waves: Vec<&mut [T]> =
-                output.chunks_mut(n_blocks * ins).take(n_waves(self.block, frequency)).collect();
-            for first in (0..n_blocks).step_by(BLOCKS_TOGETHER) {
-                let n_together = BLOCKS_TOGETHER.min(n_blocks - first);
-                let arriving = |column: usize| {
-                    let (block, component) =
-                        (first + column % n_together, first_component(frequency) + column / n_together);
-                    &spectrum[(block * self.block + component) * outs..][..outs]
-                };
-                let sums =
-                    product_from_the_left(weights, [waves.len() * ins, outs], waves.len() * n_together, arriving);
-                let mut outputs = waves.iter_mut().map(|wave| &mut wave[first * ins..(first + n_together) * ins]);
-                let (of_cosine, of_sine) = (outputs.next().expect("a frequency has a cosine"), outputs.next());
-                join_waves(&sums, n_together, of_cosine, of_sine);
-            }
+            let arriving = &spectrum[first_component(frequency) * outs..];
+            WaveGradient { weights, arriving, block_stride, n_blocks }.run(output);
         });
         products
     }
@@ -399,74 +341,9 @@ impl<T: Element> FrequencyWeights<T> {
     }
 }
 
-/// All rows of a frequency's weights times what arrives.
-///
-/// # Shapes
-/// - `rows`: how many there are, and how many numbers each has
-/// - `arriving(column)` is as long as a row; returns `[row, column]`
-fn product_from_the_left<'a, T: Element>(
-    weights: &Packed<T>,
-    [n_rows, length]: [usize; 2],
-    n_columns: usize,
-    arriving: impl Fn(usize) -> &'a [T],
-) -> Vec<T> {
-    let mut arrived = Packed::zeros([columns_read::<T>(length) / T::width(), T::width(), n_columns]);
-    for panel in arrived.panels_mut() {
-        turn(|column| arriving(panel.columns.start + column), panel.columns.len(), panel.numbers, panel.width);
-    }
-    let of_wave = weights.length();
-    TapProduct {
-        input: weights.numbers(),
-        weights: arrived.right(),
-        n_rows,
-        places: |row, places: &mut [usize]| weights.registers_of_row(row / of_wave, row % of_wave, places),
-        target: Target::Every { first: 0, stride: n_columns },
-        finish: Finish::none(),
-    }
-    .result(Threads::One)
-}
-
-/// The waves of the gradient from the products of the weights' waves with those that arrived:
-/// `C = C_w C + S_w S`, `S = C_w S - S_w C`.
-///
-/// # Shapes
-/// - `sums`: `[weights' wave, channel, arrived wave, block]`; `of_cosine`, `of_sine`: `[block, channel]`
-fn join_waves<T: Element>(sums: &[T], n_blocks: usize, of_cosine: &mut [T], of_sine: Option<&mut [T]>) {
-    /// Channels whose sums are read together, a register's worth of blocks each.
-    const CHANNELS: usize = 16;
-    let channels = of_cosine.len() / n_blocks;
-    let Some(of_sine) = of_sine else {
-        for (channel, sums) in sums.chunks_exact(n_blocks).enumerate() {
-            of_cosine[channel..].iter_mut().step_by(channels).zip(sums).for_each(|(number, sum)| *number = *sum);
-        }
-        return;
-    };
-    let (by_cosine, by_sine) = sums.split_at(sums.len() / 2);
-    for first in (0..channels).step_by(CHANNELS) {
-        let until = channels.min(first + CHANNELS);
-        let rows = of_cosine.chunks_exact_mut(channels).zip(of_sine.chunks_exact_mut(channels));
-        for (block, (cosines, sines)) in rows.enumerate() {
-            for channel in first..until {
-                let (cosine, sine) = (channel * 2 * n_blocks + block, channel * 2 * n_blocks + n_blocks + block);
-                cosines[channel] = by_cosine[cosine] + by_sine[sine];
-                sines[channel] = by_cosine[sine] - by_sine[cosine];
-            }
-        }
-    }
-}
-
-/// Writes each line as a column, a few rows at a time so that what is written stays in the cache.
-///
-/// # Shapes
-/// - `turned`: `[number, column]`, with rows `stride` apart
-fn turn<'a, T: Element>(line: impl Fn(usize) -> &'a [T], n_lines: usize, turned: &mut [T], stride: usize) {
-    const ROWS: usize = 16;
-    for (nth, rows) in turned.chunks_mut(ROWS * stride).enumerate() {
-        for column in 0..n_lines {
-            let Some(numbers) = line(column).get(nth * ROWS..) else { return };
-            rows[column..].iter_mut().step_by(stride).zip(numbers).for_each(|(turned, &number)| *turned = number);
-        }
-    }
+/// Zeros behind a block of a spectrum, which whole registers of its last channels read.
+fn between_blocks<T: Element>() -> usize {
+    columns_read::<T>(1)
 }
 
 #[cfg(test)]
@@ -515,12 +392,9 @@ mod tests {
             let want = (want + bias[nth % channels_out]).clamp(-1.0, 2.0);
             assert!((got - want).abs() < 1e-10, "output {nth}: {got} is not {want}");
         }
-        let turned = transformed.turned();
-        for turned in [None, Some(&turned)] {
-            let passed = transformed.input_gradient(&sequence, &gradient, turned);
-            for (nth, (got, want)) in passed.iter().zip(&expected_gradient).enumerate() {
-                assert!((got - want).abs() < 1e-10, "gradient {nth}: {got} is not {want}");
-            }
+        let passed = transformed.input_gradient(&sequence, &gradient);
+        for (nth, (got, want)) in passed.iter().zip(&expected_gradient).enumerate() {
+            assert!((got - want).abs() < 1e-10, "gradient {nth}: {got} is not {want}");
         }
     }
 

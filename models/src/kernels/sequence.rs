@@ -56,13 +56,6 @@ impl Sequence {
         self.joined().unwrap_or(*self).backward().pays_in_frequency_domain()
     }
 
-    /// Whether the gradient has so many blocks that weights are turned for them.
-    pub(crate) fn gradient_has_many_blocks(&self) -> bool {
-        const MANY: usize = 48;
-        let backward = self.joined().unwrap_or(*self).backward();
-        backward.batch * backward.output.div_ceil(self.block() - backward.kernel + 1) >= MANY
-    }
-
     /// All rows as one, where the gradient of each reaches a kernel beyond what arrives: with as many zeros between what
     /// arrives at two rows, no block's end is left empty at a row's.
     pub(super) fn joined(&self) -> Option<Sequence> {

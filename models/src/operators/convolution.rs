@@ -15,7 +15,7 @@ use crate::element::{Element, with_element};
 use crate::error::{ModelError, Result};
 use crate::kernels::Prepared;
 use crate::kernels::convolution::{BackwardWeights, ForwardWeights, Geometry, spread_gradient};
-use crate::kernels::frequency::{FrequencyWeights, TurnedWeights};
+use crate::kernels::frequency::FrequencyWeights;
 use crate::kernels::sequence::Sequence;
 use crate::kernels::vectorized::finish::{Clamp, Finish, Gate};
 use crate::kernels::weight_gradient::{sum_of_rows, weight_gradient};
@@ -212,10 +212,7 @@ impl Convolution {
                 let bias = self.params.bias.as_ref().map(Value::from_tensor).transpose()?;
                 let bias = bias.as_ref().map(|bias| bias.numbers::<T>()).transpose()?;
                 let weights = prepared.in_frequencies(&sequence, &weights, bias.as_deref());
-                let turned = sequence
-                    .gradient_has_many_blocks()
-                    .then(|| prepared.frequency_turned.get_or_make(TurnedWeights::bytes, || weights.turned()));
-                finished(weights.input_gradient(&sequence, &arrived, turned))
+                finished(weights.input_gradient(&sequence, &arrived))
             }
             (None, Some((tiling, tiled))) => {
                 let make = || WinogradWeights::backward(tiling, &geometry, &weights);
@@ -256,8 +253,6 @@ struct PreparedWeights {
     backward_winograd: OfTilings,
     /// For both directions.
     frequency: Prepared,
-    /// For gradients of many blocks.
-    frequency_turned: Prepared,
     reweighted: Reweighted<Convolution>,
 }
 
@@ -283,7 +278,7 @@ impl OfTilings {
 
 impl PreparedWeights {
     fn bytes(&self) -> usize {
-        let plain = [&self.forward, &self.backward, &self.frequency, &self.frequency_turned];
+        let plain = [&self.forward, &self.backward, &self.frequency];
         let tiled = [&self.forward_winograd, &self.backward_winograd].map(OfTilings::bytes);
         let plain: usize = plain.into_iter().map(Prepared::bytes).sum();
         plain + tiled.iter().sum::<usize>() + self.reweighted.bytes()

@@ -37,6 +37,9 @@ const LOUDEST: f32 = 0.9;
 /// Bins that a thread takes at once.
 const GRAIN: usize = 1 << 13;
 
+/// Frames that a thread takes at once.
+const FRAMES: usize = 32;
+
 /// Turns in which powers of bins are fitted to bands.
 const FITTING_TURNS: usize = 100;
 
@@ -142,6 +145,8 @@ struct Turn {
     hop: usize,
     n_fft: usize,
     n_beyond: usize,
+    /// `[frame, sample]`, each frame's own samples through the window.
+    frames: Vec<f32>,
     /// With what lies beyond both ends of the first and last frame's centre.
     samples: Vec<f32>,
     /// The sum of squared windows at each sample.
@@ -166,6 +171,7 @@ impl Turn {
             hop,
             n_fft,
             n_beyond: if settings.centered { n_fft / 2 } else { 0 },
+            frames: vec![0.0; n_frames * n_fft],
             samples: vec![0.0; n_samples],
             weight,
             spectrum: vec![Complex::default(); n_frames * settings.n_bins()],
@@ -174,33 +180,53 @@ impl Turn {
 
     /// The samples whose spectrum is nearest in least squares (Griffin and Lim 1984, equation 6).
     fn find_samples(&mut self, spectrum: &[Complex<f32>]) {
-        let n_bins = self.n_fft / 2 + 1;
-        let (mut bins, mut frame) = (vec![Complex::default(); n_bins], vec![0.0; self.n_fft]);
-        self.samples.fill(0.0);
-        for (nth, of_frame) in spectrum.chunks_exact(n_bins).enumerate() {
-            bins.copy_from_slice(of_frame);
-            // A real signal has no imaginary part at 0 Hz, nor at half the rate.
-            bins[0].im = 0.0;
-            if self.n_fft.is_multiple_of(2) {
-                bins[n_bins - 1].im = 0.0;
+        let &mut Turn { ref backward, ref window, hop, n_fft, .. } = self;
+        let n_bins = n_fft / 2 + 1;
+        let spectra = spectrum.par_chunks(FRAMES * n_bins);
+        self.frames.par_chunks_mut(FRAMES * n_fft).zip(spectra).for_each(|(frames, spectra)| {
+            let (mut bins, mut scratch) = (backward.make_input_vec(), backward.make_scratch_vec());
+            for (frame, spectrum) in frames.chunks_exact_mut(n_fft).zip(spectra.chunks_exact(n_bins)) {
+                bins.copy_from_slice(spectrum);
+                // A real signal has no imaginary part at 0 Hz, nor at half the rate.
+                bins[0].im = 0.0;
+                if n_fft.is_multiple_of(2) {
+                    bins[n_bins - 1].im = 0.0;
+                }
+                backward.process_with_scratch(&mut bins, frame, &mut scratch).expect("the plan's lengths");
+                frame.iter_mut().zip(window).for_each(|(sample, weight)| *sample *= weight);
             }
-            self.backward.process(&mut bins, &mut frame).expect("the plan's lengths");
-            let places = self.samples[nth * self.hop..].iter_mut();
-            places.zip(&frame).zip(&self.window).for_each(|((sum, sample), weight)| *sum += sample * weight);
-        }
-        let scale = 1.0 / self.n_fft as f32;
-        for (sample, weight) in self.samples.iter_mut().zip(&self.weight) {
-            // Where hardly any window reaches there is nothing to know.
-            *sample *= if *weight > 1e-6 { scale / weight } else { 0.0 };
-        }
+        });
+        let (frames, scale) = (&self.frames, 1.0 / n_fft as f32);
+        let parts = self.samples.par_chunks_mut(FRAMES * hop).zip(self.weight.par_chunks(FRAMES * hop));
+        parts.enumerate().for_each(|(nth, (samples, weight))| {
+            samples.fill(0.0);
+            let start = nth * FRAMES * hop;
+            let first = (start + 1).saturating_sub(n_fft).div_ceil(hop);
+            for (nth, frame) in frames.chunks_exact(n_fft).enumerate().skip(first) {
+                // A part begins within a frame, or a frame within a part.
+                let (before, behind) = (start.saturating_sub(nth * hop), (nth * hop).saturating_sub(start));
+                if behind >= samples.len() {
+                    break;
+                }
+                samples[behind..].iter_mut().zip(&frame[before..]).for_each(|(sum, sample)| *sum += sample);
+            }
+            for (sample, weight) in samples.iter_mut().zip(weight) {
+                // Where hardly any window reaches there is nothing to know.
+                *sample *= if *weight > 1e-6 { scale / weight } else { 0.0 };
+            }
+        });
     }
 
     fn find_spectrum(&mut self) {
-        let n_bins = self.n_fft / 2 + 1;
-        for (nth, of_frame) in self.spectrum.chunks_exact_mut(n_bins).enumerate() {
-            self.forward.of(&self.samples[nth * self.hop..nth * self.hop + self.n_fft]);
-            of_frame.copy_from_slice(&self.forward.spectrum);
-        }
+        let (hop, n_fft, samples, forward) = (self.hop, self.n_fft, &self.samples, &self.forward);
+        let n_bins = n_fft / 2 + 1;
+        self.spectrum.par_chunks_mut(FRAMES * n_bins).enumerate().for_each(|(nth, spectra)| {
+            let mut forward = forward.clone();
+            for (within, spectrum) in spectra.chunks_exact_mut(n_bins).enumerate() {
+                forward.of(&samples[(nth * FRAMES + within) * hop..][..n_fft]);
+                spectrum.copy_from_slice(&forward.spectrum);
+            }
+        });
     }
 
     /// Without what lies beyond the centres of the first and last frame.

@@ -209,6 +209,7 @@ pub(super) fn reflected(index: isize, length: usize) -> usize {
 }
 
 /// A windowed transform of one frame after another.
+#[derive(Clone)]
 pub(super) struct Transform {
     plan: Arc<dyn RealToComplex<f32>>,
     window: Vec<f32>,

@@ -1,8 +1,9 @@
 //! 8 lanes of f32.
 
 use std::arch::x86_64::{
-    __m256, _CMP_GT_OQ, _CMP_LT_OQ, _MM_HINT_T0, _mm_prefetch, _mm256_and_ps, _mm256_blendv_ps, _mm256_cmp_ps,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps,
+    __m256, _CMP_GT_OQ, _CMP_LT_OQ, _MM_HINT_T0, _mm_add_ps, _mm_prefetch, _mm_storeu_ps, _mm256_and_ps,
+    _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_cmp_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps,
+    _mm256_hadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps,
 };
 
 use super::lanes::Lanes;
@@ -44,6 +45,11 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn subtract_product(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fnmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
     unsafe fn at_least(vector: __m256, low: __m256) -> __m256 {
         // The instruction answers its second operand where either is not a number.
         unsafe { _mm256_max_ps(low, vector) }
@@ -73,5 +79,17 @@ impl Lanes for Avx2 {
         let mut lanes = [0.0f32; 8];
         unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), vector) };
         lanes.iter().sum()
+    }
+
+    #[inline(always)]
+    unsafe fn sums([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        unsafe {
+            // Sums of neighbours, twice: each half of a register then has a sum of each.
+            let halves = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+            let all = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+            _mm_storeu_ps(sums.as_mut_ptr(), all);
+        }
+        sums
     }
 }

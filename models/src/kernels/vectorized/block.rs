@@ -19,9 +19,6 @@ const BYTES_OF_SUMS: usize = 192 << 10;
 /// What a cache fetches at once.
 const BYTES_OF_LINE: usize = 64;
 
-/// How many taps ahead a tap of one register is fetched.
-const TAPS_AHEAD: usize = 8;
-
 /// Columns of the widest panel.
 const WIDEST: usize = 32;
 
@@ -310,13 +307,6 @@ impl<T: Element> Tile<'_, T> {
             for tap in self.slab.taps.clone() {
                 let rows: [*const T; ROWS] =
                     std::array::from_fn(|row| (*self.taps.add(tap * ROWS + row)).add(first_step));
-                if n_steps == L::WIDTH {
-                    // Short taps that lie far apart are beyond what the processor fetches by itself.
-                    let ahead = (tap + TAPS_AHEAD).min(self.slab.taps.end - 1);
-                    for row in 0..ROWS {
-                        L::prefetch(*self.taps.add(ahead * ROWS + row));
-                    }
-                }
                 for step in 0..n_steps {
                     let of_step: [L::Vector; N] = std::array::from_fn(|v| L::load(weights.add(v * L::WIDTH)));
                     weights = weights.add(self.row_stride);

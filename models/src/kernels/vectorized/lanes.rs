@@ -24,6 +24,8 @@ pub(crate) trait Lanes {
     unsafe fn store(to: *mut Self::Number, vector: Self::Vector);
     /// `a · b + c`
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `c - a · b`
+    unsafe fn subtract_product(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// The larger in each lane; what is not a number stays so where it is in `vector`.
     unsafe fn at_least(vector: Self::Vector, low: Self::Vector) -> Self::Vector;
     /// The smaller in each lane; what is not a number stays so where it is in `vector`.
@@ -40,4 +42,11 @@ pub(crate) trait Lanes {
 
     /// The sum over the lanes.
     unsafe fn sum(vector: Self::Vector) -> Self::Number;
+
+    /// The sums over the lanes of four registers.
+    #[inline(always)]
+    unsafe fn sums(vectors: [Self::Vector; 4]) -> [Self::Number; 4] {
+        // SAFETY: the caller's word.
+        vectors.map(|vector| unsafe { Self::sum(vector) })
+    }
 }

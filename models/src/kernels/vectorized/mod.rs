@@ -27,6 +27,7 @@ pub(crate) mod rows;
 mod run;
 pub(crate) mod taps;
 pub(crate) mod unwritten;
+pub(crate) mod wave_gradient;
 pub(crate) mod winograd;
 
 pub(crate) use run::Vectorized;

@@ -93,40 +93,9 @@ impl<T: Element> Packed<T> {
             .collect()
     }
 
-    /// Columns of every panel but the last.
-    pub(crate) fn columns_of_panel() -> usize {
-        VECTORS * T::width()
-    }
-
-    /// A row within a panel, without what fills the last panel's registers.
-    pub(crate) fn part_of_row(&self, panel: usize, tap: usize, step: usize) -> &[T] {
-        let (width, depth) = (Self::columns_of_panel(), self.depth());
-        let of_panel = &self.numbers[panel * depth * width..];
-        let width = width.min(of_panel.len() / depth);
-        let n_columns = width.min(self.n_columns - panel * Self::columns_of_panel());
-        &of_panel[(tap * self.length + step) * width..][..n_columns]
-    }
-
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         (self.numbers.len() + self.bias.len()) * size_of::<T>()
-    }
-
-    /// All panels, for products that read weights as their left side.
-    pub(crate) fn numbers(&self) -> &[T] {
-        &self.numbers
-    }
-
-    /// Where among the numbers each register of a row of the weights begins; the last is filled up with zeros.
-    pub(crate) fn registers_of_row(&self, tap: usize, step: usize, places: &mut [usize]) {
-        let widest = VECTORS * T::width();
-        let padded = columns_read::<T>(self.n_columns);
-        for (nth, place) in places.iter_mut().enumerate() {
-            let column = nth * T::width();
-            let first = column - column % widest;
-            let width = widest.min(padded - first);
-            *place = first * self.depth() + (tap * self.length + step) * width + column - first;
-        }
     }
 
     /// Steps of a tap.

@@ -43,6 +43,11 @@ impl<T: Element> Lanes for Plain<T> {
     }
 
     #[inline(always)]
+    unsafe fn subtract_product(a: [T; WIDTH], b: [T; WIDTH], c: [T; WIDTH]) -> [T; WIDTH] {
+        std::array::from_fn(|lane| c[lane] - a[lane] * b[lane])
+    }
+
+    #[inline(always)]
     unsafe fn at_least(vector: [T; WIDTH], low: [T; WIDTH]) -> [T; WIDTH] {
         std::array::from_fn(|lane| if low[lane] > vector[lane] { low[lane] } else { vector[lane] })
     }
