@@ -3,8 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::ser::Error;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The one number type of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,7 +37,7 @@ pub struct Tensor {
 #[serde(untagged)]
 pub enum TensorData {
     /// Base64 of little-endian f32, or (where `npy` was asked) an absolute path ending in `.npy`.
-    Text(String),
+    Text(#[serde(serialize_with = "as_it_is")] String),
     /// Nested numbers; `null` where they stay with the daemon (`encoding: none`).
     Numbers(Value),
 }
@@ -117,6 +119,17 @@ impl Tensor {
     }
 }
 
+/// Writes text as JSON; long text in which nothing needs an escape in one piece, where serde_json would ask of each byte.
+fn as_it_is<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    const LONG: usize = 1 << 12;
+    let needs_escape = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    // Without an early end, which would have it ask of each byte as well.
+    if text.len() < LONG || text.bytes().fold(false, |any, byte| any | needs_escape(byte)) {
+        return text.serialize(serializer);
+    }
+    RawValue::from_string(format!("\"{text}\"")).map_err(S::Error::custom)?.serialize(serializer)
+}
+
 fn nest(shape: &[usize], numbers: &[f32]) -> Value {
     match shape {
         [] => Value::from(numbers.first().copied().unwrap_or_default()),
@@ -153,6 +166,17 @@ mod tests {
         let numbers = [1.0, -2.5, 3.0, 0.0, 5.0, 6.25];
         for tensor in [Tensor::base64(vec![2, 3], vec![], &numbers), Tensor::nested(vec![2, 3], vec![], &numbers)] {
             assert_eq!(tensor.numbers().unwrap(), numbers);
+        }
+    }
+
+    #[test]
+    fn long_text_is_written_as_short_text_is() {
+        let long = "aB+/=".repeat(2000);
+        for text in ["a".to_owned(), long.clone(), format!("{long}\"\\\n\u{1}é"), format!("é{long}")] {
+            let data = TensorData::Text(text.clone());
+            assert_eq!(serde_json::to_string(&data).unwrap(), serde_json::to_string(&text).unwrap());
+            assert_eq!(serde_json::to_value(&data).unwrap(), Value::String(text.clone()));
+            assert_eq!(serde_json::from_str::<TensorData>(&serde_json::to_string(&data).unwrap()).unwrap(), data);
         }
     }
 

@@ -16,31 +16,108 @@ impl CacheLines {
     /// What is smaller has more to lose by an allocation that takes longer than to gain.
     const WORTH_ALIGNING: usize = 4096;
 
-    fn on_a_line(layout: Layout) -> Layout {
-        match layout.size() {
-            0..Self::WORTH_ALIGNING => layout,
-            _ => layout.align_to(Self::LINE).unwrap_or(layout),
+    /// What is asked of the system for an array that goes onto a line: as much more as lets it begin on the next one, with
+    /// how far it was moved right before it. (The system's own aligned allocation gives what it cut off back at once, in
+    /// pieces that every other allocation then has to look through.)
+    fn wider(layout: Layout) -> Option<Layout> {
+        let is_worth_it = layout.size() >= Self::WORTH_ALIGNING && layout.align() <= align_of::<usize>();
+        let size = layout.size().checked_add(Self::LINE).filter(|_| is_worth_it)?;
+        Layout::from_size_align(size, align_of::<usize>()).ok()
+    }
+
+    /// The array within what the system gave, if it gave any.
+    ///
+    /// # Safety
+    /// It must be as large as [`CacheLines::wider`] says.
+    unsafe fn on_a_line(begin: *mut u8) -> *mut u8 {
+        if begin.is_null() {
+            return begin;
         }
+        let moved = Self::to_next_line(begin);
+        debug_assert!(moved >= size_of::<usize>(), "the system's arrays begin on the boundary of a number");
+        // SAFETY: there are `LINE` bytes more than the array has, and it has moved by at least a number and at most those.
+        unsafe {
+            let array = begin.add(moved);
+            array.cast::<usize>().sub(1).write(moved);
+            array
+        }
+    }
+
+    /// How far it is from there to the beginning of a line, at least a byte.
+    fn to_next_line(begin: *mut u8) -> usize {
+        Self::LINE - begin.addr() % Self::LINE
+    }
+
+    /// How far an array lies behind what the system gave.
+    ///
+    /// # Safety
+    /// It must come from [`CacheLines::on_a_line`].
+    unsafe fn moved(array: *mut u8) -> usize {
+        // SAFETY: it was written there.
+        unsafe { array.cast::<usize>().sub(1).read() }
     }
 }
 
-// SAFETY: the system's allocator does all; what it gives for a stricter alignment serves the layout that was asked, and it
-// is handed back with the alignment that it was asked with, which follows from the size.
+// SAFETY: the system's allocator does all; an array that goes onto a line lies within what it gave, whether it does follows
+// from the layout alone, and it is handed back from where it began with the layout it was asked for.
 #[allow(unsafe_code, reason = "an allocator is unsafe by its interface")]
 unsafe impl GlobalAlloc for CacheLines {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's word; the size is the same.
-        unsafe { System.alloc(Self::on_a_line(layout)) }
+        // SAFETY: the caller's word.
+        unsafe {
+            match Self::wider(layout) {
+                Some(wider) => Self::on_a_line(System.alloc(wider)),
+                None => System.alloc(layout),
+            }
+        }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's word; the size is the same.
-        unsafe { System.alloc_zeroed(Self::on_a_line(layout)) }
+        // SAFETY: the caller's word; only what lies before the array is written.
+        unsafe {
+            match Self::wider(layout) {
+                Some(wider) => Self::on_a_line(System.alloc_zeroed(wider)),
+                None => System.alloc_zeroed(layout),
+            }
+        }
     }
 
     unsafe fn dealloc(&self, array: *mut u8, layout: Layout) {
         // SAFETY: the layout that it was allocated with.
-        unsafe { System.dealloc(array, Self::on_a_line(layout)) }
+        unsafe {
+            match Self::wider(layout) {
+                Some(wider) => System.dealloc(array.sub(Self::moved(array)), wider),
+                None => System.dealloc(array, layout),
+            }
+        }
+    }
+
+    unsafe fn realloc(&self, array: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller's word for the size and the array; what is copied was there before and still is.
+        unsafe {
+            let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
+            let n_kept = layout.size().min(new_size);
+            match (Self::wider(layout), Self::wider(new_layout)) {
+                (Some(wider), Some(new_wider)) => {
+                    let moved = Self::moved(array);
+                    let begin = System.realloc(array.sub(moved), wider, new_wider.size());
+                    // Before a number is written where some of them may still lie.
+                    if !begin.is_null() && Self::to_next_line(begin) != moved {
+                        begin.add(moved).copy_to(begin.add(Self::to_next_line(begin)), n_kept);
+                    }
+                    Self::on_a_line(begin)
+                }
+                (None, None) => System.realloc(array, layout, new_size),
+                _ => {
+                    let new = self.alloc(new_layout);
+                    if !new.is_null() {
+                        array.copy_to_nonoverlapping(new, n_kept);
+                        self.dealloc(array, layout);
+                    }
+                    new
+                }
+            }
+        }
     }
 }
 
@@ -66,19 +143,59 @@ mod tests {
     #[test]
     #[allow(unsafe_code, reason = "an allocator is unsafe by its interface")]
     fn large_arrays_begin_on_a_line_and_small_ones_as_asked() {
-        for size in [1, 100, 4095, 4096, 5001, 3 << 20] {
+        for size in [1, 100, 1023, 1024, 1251, 3 << 18] {
             let layout = Layout::array::<f32>(size).unwrap();
+            let is_in_order = |array: *mut u8, n: usize| (0..n).all(|at| unsafe { array.add(at).read() } == at as u8);
+            let check = |array: *mut u8, n: usize| {
+                assert!(!array.is_null() && array.addr().is_multiple_of(layout.align()));
+                assert!(n < 4096 || array.addr().is_multiple_of(64), "{size} numbers");
+            };
             // SAFETY: the size is not zero; what is allocated is freed once, with the layout it has then.
             unsafe {
                 let array = CacheLines.alloc_zeroed(layout);
-                assert!(!array.is_null() && array.addr().is_multiple_of(layout.align()));
-                assert!(layout.size() < 4096 || array.addr().is_multiple_of(64), "{size} numbers");
+                check(array, layout.size());
                 assert!((0..layout.size()).all(|at| array.add(at).read() == 0));
-                array.write_bytes(7, layout.size());
-                let larger = CacheLines.realloc(array, layout, 2 * layout.size());
-                assert!(!larger.is_null() && (0..layout.size()).all(|at| larger.add(at).read() == 7));
-                CacheLines.dealloc(larger, Layout::from_size_align(2 * layout.size(), layout.align()).unwrap());
+                (0..layout.size()).for_each(|at| array.add(at).write(at as u8));
+                let beside = CacheLines.alloc(layout);
+                check(beside, layout.size());
+                let larger = CacheLines.realloc(array, layout, 5 * layout.size());
+                check(larger, 5 * layout.size());
+                assert!(is_in_order(larger, layout.size()));
+                let larger_layout = Layout::from_size_align(5 * layout.size(), layout.align()).unwrap();
+                let smaller = CacheLines.realloc(larger, larger_layout, layout.size());
+                check(smaller, layout.size());
+                assert!(is_in_order(smaller, layout.size()));
+                CacheLines.dealloc(beside, layout);
+                CacheLines.dealloc(smaller, layout);
             }
         }
+    }
+
+    #[test]
+    #[allow(unsafe_code, reason = "an allocator is unsafe by its interface")]
+    fn what_grows_keeps_its_numbers_wherever_it_comes_to_lie() {
+        let layout = |size: usize| Layout::from_size_align(size, 8).unwrap();
+        let mut all_moved = std::collections::BTreeSet::new();
+        for seed in 0..40 {
+            // Small ones in between, so that large ones begin at every place of a line.
+            let between: Vec<Vec<u8>> =
+                (0..20).map(|nth| Vec::with_capacity(16 * (1 + (seed * 7 + nth) % 11))).collect();
+            let mut size = 4096 + 16 * seed;
+            // SAFETY: sizes are not zero; it is freed once, with the layout it has then.
+            unsafe {
+                let mut array = CacheLines.alloc(layout(size));
+                (0..size).for_each(|at| array.add(at).write((at * 31) as u8));
+                for _ in 0..6 {
+                    array = CacheLines.realloc(array, layout(size), 2 * size + 16 * seed);
+                    all_moved.insert(CacheLines::moved(array));
+                    assert!((0..size).all(|at| array.add(at).read() == (at * 31) as u8));
+                    (size..2 * size + 16 * seed).for_each(|at| array.add(at).write((at * 31) as u8));
+                    size = 2 * size + 16 * seed;
+                }
+                CacheLines.dealloc(array, layout(size));
+            }
+            drop(between);
+        }
+        assert!(all_moved.len() > 1, "{all_moved:?}");
     }
 }
