@@ -19,6 +19,9 @@ const BYTES_OF_SUMS: usize = 192 << 10;
 /// What a cache fetches at once.
 const BYTES_OF_LINE: usize = 64;
 
+/// Tiles that are so few that weights come in no faster than they are multiplied: they are fetched with each step then.
+const FEW_TILES: usize = 4;
+
 /// Columns of the widest panel.
 const WIDEST: usize = 32;
 
@@ -54,33 +57,38 @@ impl<T: Element> Loop<T> for Block<'_, T> {
         // `[panel][row][column of the panel]`
         let n_sums = if slabs.len() > 1 { together.min(self.panels.len()) * n_rows * width } else { 0 };
         let mut sums = Vec::<T>::with_capacity(n_sums);
-        for begin in self.panels.clone().step_by(together) {
+        let turns = self.panels.clone().step_by(together).flat_map(|begin| {
             let panels = begin..self.panels.end.min(begin + together);
-            let turns = slabs.iter().flat_map(|slab| panels.clone().map(move |panel| (slab, panel)));
-            for (turn, (slab, panel)) in turns.clone().enumerate() {
-                // What comes next of the weights is fetched meanwhile, a part for each tile.
-                let next = match turns.clone().nth(turn + 1) {
-                    Some((slab, panel)) if weights.layout == RightLayout::Panels => {
-                        let (numbers, row_stride) =
-                            weights.of_panel(panel, slab.depth_before(weights.length), width, L::WIDTH);
-                        &numbers[..slab.depth(weights.length) * row_stride]
-                    }
-                    _ => &[],
-                };
-                let n_tiles = n_rows.div_ceil(L::ROWS);
-                for (nth, rows) in tiles(n_rows, L::ROWS).enumerate() {
-                    let part = nth * next.len() / n_tiles..(nth + 1) * next.len() / n_tiles;
-                    for line in next[part].chunks(BYTES_OF_LINE / size_of::<T>()) {
+            slabs.iter().enumerate().flat_map(move |slab| panels.clone().map(move |panel| (begin, slab, panel)))
+        });
+        let mut turns = turns.peekable();
+        while let Some((begin, (nth_slab, slab), panel)) = turns.next() {
+            // What comes next of the weights is fetched meanwhile, a part with each tile.
+            let next = match turns.peek() {
+                Some(&(_, (_, slab), panel)) if weights.layout == RightLayout::Panels => {
+                    let depth_before = slab.depth_before(weights.length);
+                    let (numbers, row_stride) = weights.of_panel(panel, depth_before, width, L::WIDTH);
+                    &numbers[..slab.depth(weights.length) * row_stride]
+                }
+                _ => &[],
+            };
+            let n_tiles = n_rows.div_ceil(L::ROWS);
+            for (nth, rows) in tiles(n_rows, L::ROWS).enumerate() {
+                let place = ((panel - begin) * n_rows + rows.start) * width;
+                let mut tile = self.tile::<L>(slab, panel, &rows, sums.as_mut_ptr().wrapping_add(place));
+                let part = &next[nth * next.len() / n_tiles..(nth + 1) * next.len() / n_tiles];
+                if n_tiles <= FEW_TILES {
+                    // What is asked for all at once would hold up everything else.
+                    (tile.next, tile.next_stride) = (part.as_ptr(), part.len() / slab.depth(weights.length));
+                } else {
+                    for line in part.chunks(BYTES_OF_LINE / size_of::<T>()) {
                         // SAFETY: a number of the weights.
                         unsafe { L::prefetch(line.as_ptr()) };
                     }
-                    let place = ((panel - panels.start) * n_rows + rows.start) * width;
-                    let mut tile = self.tile::<L>(slab, panel, &rows, sums.as_mut_ptr().wrapping_add(place));
-                    tile.is_first = turn < panels.len();
-                    tile.is_last = turn + panels.len() >= slabs.len() * panels.len();
-                    // SAFETY: the caller's word; there are sums for each row and panel.
-                    unsafe { tile.of_rows::<L>() };
                 }
+                (tile.is_first, tile.is_last) = (nth_slab == 0, nth_slab + 1 == slabs.len());
+                // SAFETY: the caller's word; there are sums for each row and panel.
+                unsafe { tile.of_rows::<L>() };
             }
         }
     }
@@ -106,6 +114,8 @@ impl<T: Element> Block<'_, T> {
             row_stride,
             bias: weights.bias[first..].as_ptr(),
             sums,
+            next: numbers.as_ptr(),
+            next_stride: 0,
             is_first: true,
             is_last: true,
             finish: self.finish,
@@ -240,6 +250,9 @@ struct Tile<'a, T> {
     /// Those of the slab.
     weights: *const T,
     row_stride: usize,
+    /// Weights that are fetched meanwhile, and how many of them with each step.
+    next: *const T,
+    next_stride: usize,
     bias: *const T,
     /// `[row][column of the panel]`, what the slabs before add up to.
     sums: *mut T,
@@ -291,7 +304,7 @@ impl<T: Element> Tile<'_, T> {
     /// As [`Tile::of_rows`], with `ROWS` targets and a panel of `N` registers.
     #[inline(always)]
     unsafe fn multiply<L: Lanes<Number = T>, const ROWS: usize, const N: usize>(&self) {
-        // SAFETY: all pointers stay within what the caller vouches for.
+        // SAFETY: all pointers stay within what the caller vouches for; what is only fetched may lie beyond.
         unsafe {
             let bias: [L::Vector; N] = std::array::from_fn(|v| L::load(self.bias.add(v * L::WIDTH)));
             let mut sums = [bias; ROWS];
@@ -302,7 +315,7 @@ impl<T: Element> Tile<'_, T> {
                     }
                 }
             }
-            let mut weights = self.weights;
+            let (mut weights, mut next) = (self.weights, self.next);
             let (first_step, n_steps) = (self.slab.steps.start, self.slab.steps.len());
             for tap in self.slab.taps.clone() {
                 let rows: [*const T; ROWS] =
@@ -310,6 +323,8 @@ impl<T: Element> Tile<'_, T> {
                 for step in 0..n_steps {
                     let of_step: [L::Vector; N] = std::array::from_fn(|v| L::load(weights.add(v * L::WIDTH)));
                     weights = weights.add(self.row_stride);
+                    L::prefetch(next);
+                    next = next.wrapping_add(self.next_stride);
                     for row in 0..ROWS {
                         let number = L::splat(*rows[row].add(step));
                         for v in 0..N {
