@@ -30,22 +30,30 @@ impl CacheLines {
     /// # Safety
     /// It must be as large as [`CacheLines::wider`] says.
     unsafe fn on_a_line(begin: *mut u8) -> *mut u8 {
+        // SAFETY: the caller's word; there is nothing to keep.
+        unsafe { Self::on_a_line_with(begin, Self::LINE, 0) }
+    }
+
+    /// The same with so many bytes at its beginning, which lie elsewhere behind what the system gave.
+    ///
+    /// # Safety
+    /// As [`CacheLines::on_a_line`]; so many bytes must lie so far behind.
+    unsafe fn on_a_line_with(begin: *mut u8, moved_before: usize, n_kept: usize) -> *mut u8 {
         if begin.is_null() {
             return begin;
         }
-        let moved = Self::to_next_line(begin);
+        let moved = Self::LINE - begin.addr() % Self::LINE;
         debug_assert!(moved >= size_of::<usize>(), "the system's arrays begin on the boundary of a number");
         // SAFETY: there are `LINE` bytes more than the array has, and it has moved by at least a number and at most those.
         unsafe {
             let array = begin.add(moved);
+            if moved != moved_before {
+                // Before a number is written where some of them may still lie.
+                begin.add(moved_before).copy_to(array, n_kept);
+            }
             array.cast::<usize>().sub(1).write(moved);
             array
         }
-    }
-
-    /// How far it is from there to the beginning of a line, at least a byte.
-    fn to_next_line(begin: *mut u8) -> usize {
-        Self::LINE - begin.addr() % Self::LINE
     }
 
     /// How far an array lies behind what the system gave.
@@ -101,11 +109,7 @@ unsafe impl GlobalAlloc for CacheLines {
                 (Some(wider), Some(new_wider)) => {
                     let moved = Self::moved(array);
                     let begin = System.realloc(array.sub(moved), wider, new_wider.size());
-                    // Before a number is written where some of them may still lie.
-                    if !begin.is_null() && Self::to_next_line(begin) != moved {
-                        begin.add(moved).copy_to(begin.add(Self::to_next_line(begin)), n_kept);
-                    }
-                    Self::on_a_line(begin)
+                    Self::on_a_line_with(begin, moved, n_kept)
                 }
                 (None, None) => System.realloc(array, layout, new_size),
                 _ => {
@@ -173,29 +177,19 @@ mod tests {
 
     #[test]
     #[allow(unsafe_code, reason = "an allocator is unsafe by its interface")]
-    fn what_grows_keeps_its_numbers_wherever_it_comes_to_lie() {
-        let layout = |size: usize| Layout::from_size_align(size, 8).unwrap();
-        let mut all_moved = std::collections::BTreeSet::new();
-        for seed in 0..40 {
-            // Small ones in between, so that large ones begin at every place of a line.
-            let between: Vec<Vec<u8>> =
-                (0..20).map(|nth| Vec::with_capacity(16 * (1 + (seed * 7 + nth) % 11))).collect();
-            let mut size = 4096 + 16 * seed;
-            // SAFETY: sizes are not zero; it is freed once, with the layout it has then.
-            unsafe {
-                let mut array = CacheLines.alloc(layout(size));
-                (0..size).for_each(|at| array.add(at).write((at * 31) as u8));
-                for _ in 0..6 {
-                    array = CacheLines.realloc(array, layout(size), 2 * size + 16 * seed);
-                    all_moved.insert(CacheLines::moved(array));
-                    assert!((0..size).all(|at| array.add(at).read() == (at * 31) as u8));
-                    (size..2 * size + 16 * seed).for_each(|at| array.add(at).write((at * 31) as u8));
-                    size = 2 * size + 16 * seed;
-                }
-                CacheLines.dealloc(array, layout(size));
-            }
-            drop(between);
+    fn what_was_moved_keeps_its_numbers_wherever_the_system_puts_it() {
+        #[repr(align(64))]
+        struct Lines([u8; 1024]);
+        for (at, moved_before) in (0..64).step_by(16).flat_map(|at| (1..5).map(move |nth| (at, 16 * nth))) {
+            let mut lines = Lines([0; 1024]);
+            let numbers = || (0..500).map(|nth| (nth * 31) as u8);
+            lines.0[at + moved_before..].iter_mut().zip(numbers()).for_each(|(byte, number)| *byte = number);
+            // SAFETY: 500 bytes, a line and what is before all fit.
+            let array = unsafe { CacheLines::on_a_line_with(lines.0.as_mut_ptr().add(at), moved_before, 500) };
+            assert!(array.addr().is_multiple_of(64));
+            let found = unsafe { std::slice::from_raw_parts(array, 500) };
+            assert!(found.iter().copied().eq(numbers()), "{at}, moved by {moved_before} before");
+            assert_eq!(unsafe { CacheLines::moved(array) }, 64 - at);
         }
-        assert!(all_moved.len() > 1, "{all_moved:?}");
     }
 }
