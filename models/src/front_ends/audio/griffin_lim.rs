@@ -40,6 +40,9 @@ const GRAIN: usize = 1 << 13;
 /// Frames that a thread takes at once.
 const FRAMES: usize = 32;
 
+/// Frames whose bins are fitted side by side.
+const SIDE_BY_SIDE: usize = 16;
+
 /// Turns in which powers of bins are fitted to bands.
 const FITTING_TURNS: usize = 100;
 
@@ -100,41 +103,49 @@ fn magnitudes(front_end: &AudioFrontEnd, settings: &SpectrogramSettings, numbers
         return levels.into_iter().map(|level| level.powf(1.0 / power)).collect();
     };
     let bank = MelBank::new(mel, front_end.sample_rate, n_bins);
-    let of_frame = |frame: &[f32]| fitted(&bank, frame, n_bins);
-    let of_frames: Vec<Vec<f32>> = levels.par_chunks_exact(n_bands).map(of_frame).collect();
-    of_frames.into_iter().flatten().map(|level| level.powf(1.0 / power)).collect()
+    let of_frames = |frames: &[f32]| -> Vec<f32> {
+        fitted(&bank, frames, n_bins).into_iter().map(|level| level.powf(1.0 / power)).collect()
+    };
+    levels.par_chunks(SIDE_BY_SIDE * n_bands).map(of_frames).collect::<Vec<_>>().concat()
 }
 
 /// Levels of bins, none below 0, whose bands are near the given ones: multiplicative steps towards the least squares,
-/// Lee and Seung 2001.
+/// Lee and Seung 2001. At most [`SIDE_BY_SIDE`] frames, each in a lane of its own.
+///
+/// # Shapes
+/// - `bands`: `[frame, band]`, returns `[frame, bin]`
 fn fitted(bank: &MelBank, bands: &[f32], n_bins: usize) -> Vec<f32> {
-    let mut wanted = vec![0.0; n_bins];
-    bank.spread(bands, &mut wanted);
-    let mut levels = wanted.clone();
-    let (mut found, mut spread) = (Vec::new(), vec![0.0; n_bins]);
+    let n_bands = bank.n_bands();
+    let mut found = vec![[0.0; SIDE_BY_SIDE]; n_bands];
+    for (frame, bands) in bands.chunks_exact(n_bands).enumerate() {
+        found.iter_mut().zip(bands).for_each(|(found, level)| found[frame] = *level);
+    }
+    let mut wanted = vec![[0.0; SIDE_BY_SIDE]; n_bins];
+    bank.spread(&found, &mut wanted);
+    let (mut levels, mut spread) = (wanted.clone(), wanted.clone());
     for _ in 0..FITTING_TURNS {
-        found.clear();
-        bank.bands_of(&levels, &mut found);
+        bank.bands_of_frames(&levels, &mut found);
         bank.spread(&found, &mut spread);
         for ((level, wanted), spread) in levels.iter_mut().zip(&wanted).zip(&spread) {
-            *level *= wanted / spread.max(f32::MIN_POSITIVE);
+            for ((level, wanted), spread) in level.iter_mut().zip(wanted).zip(spread) {
+                *level *= wanted / spread.max(f32::MIN_POSITIVE);
+            }
         }
     }
-    levels
+    (0..bands.len() / n_bands).flat_map(|frame| levels.iter().map(move |level| level[frame])).collect()
 }
 
 /// Magnitudes with random phases; the same seed gives the same.
 fn random_phases(magnitudes: &[f32], seed: u64) -> Vec<Complex<f32>> {
-    // SplitMix64 (Steele, Lea and Flood 2014) is enough for phases.
-    let mut state = seed;
-    let mut next = move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = state;
+    // SplitMix64 (Steele, Lea and Flood 2014) is enough for phases, and each number follows from its place.
+    let phase = |nth: usize| {
+        let mut bits = seed.wrapping_add((nth as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((bits ^ (bits >> 31)) >> 40) as f32 / (1u32 << 24) as f32
+        TAU * (((bits ^ (bits >> 31)) >> 40) as f32 / (1u32 << 24) as f32)
     };
-    magnitudes.iter().map(|magnitude| Complex::from_polar(*magnitude, TAU * next())).collect()
+    let with_phase = |(nth, magnitude): (usize, &f32)| Complex::from_polar(*magnitude, phase(nth));
+    magnitudes.par_iter().enumerate().with_min_len(GRAIN).map(with_phase).collect()
 }
 
 /// From a spectrum to samples and back.

@@ -148,12 +148,27 @@ impl MelBank {
         }));
     }
 
-    /// The transposed product: what each bin gets from the bands that it lies in.
-    pub(super) fn spread(&self, bands: &[f32], into: &mut [f32]) {
-        into.fill(0.0);
+    /// How many there are.
+    pub(super) fn n_bands(&self) -> usize {
+        self.bands.len()
+    }
+
+    /// Bands of the spectra of some frames, a frame in each lane.
+    pub(super) fn bands_of_frames<const N: usize>(&self, spectra: &[[f32; N]], into: &mut [[f32; N]]) {
+        for (band, level) in self.bands.iter().zip(into) {
+            *level = [0.0; N];
+            for (weight, bin) in band.weights.iter().zip(&spectra[band.first_bin..]) {
+                level.iter_mut().zip(bin).for_each(|(level, bin)| *level += weight * bin);
+            }
+        }
+    }
+
+    /// The transposed product: what each bin gets from the bands that it lies in, a frame in each lane.
+    pub(super) fn spread<const N: usize>(&self, bands: &[[f32; N]], into: &mut [[f32; N]]) {
+        into.fill([0.0; N]);
         for (band, level) in self.bands.iter().zip(bands) {
             for (weight, bin) in band.weights.iter().zip(&mut into[band.first_bin..]) {
-                *bin += weight * level;
+                bin.iter_mut().zip(level).for_each(|(bin, level)| *bin += weight * level);
             }
         }
     }
