@@ -84,18 +84,21 @@ fn train(arguments: &[&str]) -> Output {
 
 #[test]
 fn a_language_of_tones_is_learned_and_written_down() {
+    // Every processor rounds in its own way and so learns in its own way; after so many steps all have learned it.
+    const STEPS: usize = 240;
     let folder = tempfile::tempdir().unwrap();
     let recogniser = Recogniser::of("wav2letter-small").unwrap();
     let read = |name: &str, n, seed| {
         corpus::read(&corpus(&folder.path().join(name), n, seed), &recogniser, |line| panic!("{line}")).unwrap()
     };
     let (learned, held_out) = (read("train", 60, 1), read("dev", 8, 2));
-    let mut settings = Settings::new("wav2letter-small", 150);
+    let mut settings = Settings::new("wav2letter-small", STEPS);
     (settings.batch_seconds, settings.augmentation) = (10.0, Augmentation::none());
     let mut run = Run::new(settings, &learned, None).unwrap();
-    let losses: Vec<f64> = (0..150).map(|_| run.step(&learned).unwrap().loss).collect();
+    let losses: Vec<f64> = (0..STEPS).map(|_| run.step(&learned).unwrap().loss).collect();
     let transcribed = transcribe(&run.trainer.network.plain().unwrap(), &recogniser, &held_out).unwrap();
     let share = summed(&transcribed).0.share();
+    println!("letter error {share:.3}");
     assert!(share < 0.2, "letter error {share}: {:?}; losses {losses:?}", transcribed[0]);
 }
 
