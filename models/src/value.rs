@@ -14,7 +14,7 @@ use crate::error::{ModelError, Result};
 use crate::kernels::transpose::transpose;
 use crate::kernels::vectorized::elementwise::combined;
 
-/// Numbers that a thread looks at together.
+/// Numbers that a thread takes together.
 const PART: usize = 1 << 14;
 
 /// How a value lies in memory.
@@ -292,10 +292,9 @@ impl Value {
 
     /// Each number changed by itself, in f64.
     pub fn map(&self, change: impl Fn(f64) -> f64 + Sync) -> Result<Value> {
-        const GRAIN: usize = 1 << 14;
         crate::element::with_element!(self.dtype(), T => {
             let changed = |number: &T| T::of(change(number.wide()));
-            let numbers = self.numbers::<T>()?.par_iter().with_min_len(GRAIN).map(changed).collect();
+            let numbers = self.numbers::<T>()?.par_iter().with_min_len(PART).map(changed).collect();
             Value::from_vec::<T>(numbers, &self.shape, self.layout)
         })
     }

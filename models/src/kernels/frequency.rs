@@ -180,11 +180,7 @@ impl<T: Element> FrequencyWeights<T> {
         for (nth, output) in blocks.chunks_mut(in_band).enumerate() {
             let place = |block: usize| (block / blocks_per_row, block % blocks_per_row * n_valid);
             let places: Vec<_> = (nth * in_band..nth * in_band + output.len()).map(place).collect();
-            // A gradient needs no negated cosines.
-            let n_components = match direction {
-                Direction::Forward => transforms.n_components(self.block),
-                Direction::Backward => self.block,
-            };
+            let n_components = transforms.n_components(self.block);
             let spectrum = self.spectrum(transforms, n_components, sequence, input, &places);
             let n_blocks = output.len();
             let products = match direction {

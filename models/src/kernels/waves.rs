@@ -53,7 +53,7 @@ pub(super) fn waves<T: Element>(
 /// The transforms of one direction.
 #[derive(Debug)]
 pub(super) struct Transforms<T> {
-    /// `[component, frame]`, and behind the components the cosines of frequencies with a sine, negated
+    /// `[component, frame]`, and forward behind the components the cosines of frequencies with a sine, negated
     pub(super) into: Vec<T>,
     /// `[output frame, component]`
     pub(super) back: Vec<T>,
@@ -66,7 +66,8 @@ impl<T: Element> Transforms<T> {
         let half = block / 2;
         let all = (0..block).map(|frame| direction.frame(frame, block));
         let mut into = waves(0..block, all.clone(), block);
-        for frequency in 1..half {
+        // With which sines of the output are made; a gradient subtracts instead.
+        for frequency in (1..half).filter(|_| direction == Direction::Forward) {
             let cosine = waves::<T>(first_component(frequency)..2 * frequency, all.clone(), block);
             into.extend(cosine.into_iter().map(|cosine| -cosine));
         }

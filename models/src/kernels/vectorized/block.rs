@@ -2,7 +2,7 @@
 //! walks down a panel.
 
 use super::finish::Finish;
-use super::lanes::Lanes;
+use super::lanes::{BYTES_OF_LINE, Lanes};
 use super::packed::{Right, RightLayout, VECTORS};
 use super::run::Loop;
 use crate::element::Element;
@@ -15,9 +15,6 @@ const BYTES_OF_PANEL: usize = 16 << 10;
 
 /// How much of a core's second cache sums may take that wait from one slab to the next.
 const BYTES_OF_SUMS: usize = 192 << 10;
-
-/// What a cache fetches at once.
-const BYTES_OF_LINE: usize = 64;
 
 /// Tiles that are so few that weights come in no faster than they are multiplied: they are fetched with each step then.
 const FEW_TILES: usize = 4;

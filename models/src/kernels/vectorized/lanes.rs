@@ -2,6 +2,9 @@
 
 use crate::element::Element;
 
+/// What a cache fetches at once.
+pub(super) const BYTES_OF_LINE: usize = 64;
+
 /// Several numbers in one register.
 ///
 /// # Safety

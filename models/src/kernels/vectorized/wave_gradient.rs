@@ -4,13 +4,10 @@
 //! both sides lie in memory, and so registers go along them. A tile of blocks and channels keeps both its waves in
 //! registers: what is loaded of either side serves twice for each of the other.
 
-use super::lanes::Lanes;
+use super::lanes::{BYTES_OF_LINE, Lanes};
 use super::packed::{Packed, Right, RightLayout, VECTORS, columns_read};
 use super::run::Loop;
 use crate::element::Element;
-
-/// What a cache fetches at once.
-const BYTES_OF_LINE: usize = 64;
 
 /// One frequency of some blocks.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use super::finish::{Clamp, Finish};
-use super::lanes::Lanes;
+use super::lanes::{BYTES_OF_LINE, Lanes};
 use super::run::Loop;
 use super::unwritten::written_part;
 use crate::element::Element;
@@ -155,9 +155,8 @@ unsafe fn subtract<L: Lanes>(a: L::Vector, b: L::Vector) -> L::Vector {
 /// How far apart points of so many numbers lie: an odd number of cache lines, since points a power of two apart would
 /// share a few sets of a cache that holds all others empty.
 pub(crate) fn apart<T>(n: usize) -> usize {
-    const LINE: usize = 64;
-    let lines = (n * size_of::<T>()).div_ceil(LINE);
-    (lines + 1 - lines % 2) * LINE / size_of::<T>()
+    let lines = (n * size_of::<T>()).div_ceil(BYTES_OF_LINE);
+    (lines + 1 - lines % 2) * BYTES_OF_LINE / size_of::<T>()
 }
 
 /// The pixels that a row of tiles reads.
